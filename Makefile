@@ -1,0 +1,50 @@
+# Every target sets up what it needs first. `make run` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+PROFILE ?= sample
+BIN := .venv/bin
+# make setup CPU=1 takes PyTorch's CPU build, without the CUDA libraries
+ifdef CPU
+LOCK_FILTER := grep -v -E '^(nvidia|cuda|triton)'
+INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+else
+LOCK_FILTER := cat
+endif
+
+.PHONY: run test setup lab lint figures bench lock clean
+
+run: .venv/ready  ## run a profile's notebooks headless: make run [PROFILE=own PHOTOS=FOLDER_OR_CSV]
+	$(BIN)/deep-im2gps run profiles/$(PROFILE).yaml $(if $(PHOTOS),--set "01_photos.photos=$(PHOTOS)")
+
+test: .venv/ready  ## run every test, every notebook included
+	$(BIN)/python -m pytest
+
+setup: .venv/ready  ## make .venv from the lock
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(LOCK_FILTER) requirements.lock > .venv/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -r .venv/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m ipykernel install --sys-prefix --display-name "deep-im2gps" > /dev/null
+	touch $@
+
+lab: .venv/ready  ## explore the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: .venv/ready  ## check code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+figures: .venv/ready  ## draw README's pictures from runs/sample and its small tables
+	$(BIN)/python -m geoutils figures runs/sample
+
+bench: .venv/ready  ## measure speed as ratios against peers
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+lock:  ## resolve pyproject.toml anew for Linux, macOS and Windows (needs uv)
+	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml -o requirements.lock
+
+clean:  ## remove what can be made again: the environment and all runs
+	rm -rf .venv runs

@@ -1,0 +1,136 @@
+"""A network and photos become rows of a keyed store: extracted once, resumable, never mixed up."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from geoutils.artifacts import content_key, read_json, write_json
+from geoutils.backbones import Backbone
+from geoutils.datasets import PhotoDataset, photo_loader, photos_key
+from geoutils.engine import accelerator, autocast_dtype
+
+SPOT_CHECKS = 4  # rows recomputed at every use of a finished store
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of a row's norm
+
+
+class Features(NamedTuple):
+    """An opened store: `rows` (n, width) float32, in the order of the photos; its `folder`; what made it."""
+
+    rows: np.ndarray
+    folder: Path
+    key: dict[str, Any]
+
+
+@torch.inference_mode()
+def embed(network: torch.nn.Module, pixels: torch.Tensor, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return the features of a batch as float32 on the network's own device, (n, width).
+
+    Args:
+        pixels: float32, (n, 3, size, size), on any device.
+        dtype: of the forward pass; float32 means no autocast.
+    """
+    device = next(network.parameters()).device
+    pixels = pixels.to(device, memory_format=torch.channels_last, non_blocking=True)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        return network.features(pixels).float()
+
+
+def extract(
+    photos: pd.DataFrame,
+    backbone: Backbone,
+    store: Path,
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    precision: str = "auto",
+) -> Features:
+    """Compute the features of photos, or go on where a killed run stopped, or open what is finished.
+
+    The store's key covers the network, its weights, preprocessing and layer, the forward dtype, and the id and bytes
+    of every photo in order. Several processes started by `torchrun` share the work and the file.
+
+    Args:
+        photos: photo_id, path; the order of the rows is the order of the features.
+        store: the folder that holds one folder a key.
+
+    Raises:
+        ValueError: if features are not finite, or if rows recomputed from a finished store do not match it.
+    """
+    engine = accelerator(precision)
+    dtype = autocast_dtype(engine)
+    key = {**backbone.describe(), "dtype": str(dtype), "photos": photos_key(photos)}
+    folder = Path(store) / f"{backbone.name.replace('/', '-')}-{content_key(key)}"
+    network = backbone.network.to(engine.device, memory_format=torch.channels_last).eval()
+    dataset = PhotoDataset(photos["path"], backbone.preprocessing)
+    if (folder / "key.json").exists():
+        features = open_store(folder, photos)
+        _spot_check(features, network, dataset, dtype)
+        return features
+    rows = _rows_on_disk(folder / "partial.npy", (len(photos), backbone.width), engine)
+    missing = np.flatnonzero(np.isnan(rows).any(axis=1))
+    started = perf_counter()
+    loader = engine.prepare(photo_loader(dataset, missing, batch_size=batch_size, workers=workers))
+    bar = tqdm(total=len(photos), initial=len(photos) - len(missing), unit="photo", desc=f"features {backbone.name}")
+    for batch in loader:
+        found = embed(network, batch["pixels"], dtype=dtype).cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ValueError(f"{backbone.name} gave features that are not finite: use precision='fp32'")
+        rows[batch["index"].cpu().numpy()] = found
+        bar.update(len(found) * engine.num_processes)
+    bar.close()
+    rows.flush()
+    engine.wait_for_everyone()
+    if engine.is_main_process:
+        (folder / "partial.npy").replace(folder / "features.npy")
+        rate = len(missing) / (perf_counter() - started) if len(missing) else None
+        write_json(folder / "key.json", {**key, "photos_per_second": rate})  # last: it says that the store is whole
+    engine.wait_for_everyone()
+    return open_store(folder, photos)
+
+
+def open_store(folder: Path, photos: pd.DataFrame) -> Features:
+    """Open a finished store as a read-only memory map.
+
+    Raises:
+        FileNotFoundError: if it is not finished.
+        ValueError: if it was made from other photos, in another order, or from other bytes under the same names.
+    """
+    folder = Path(folder)
+    if not (folder / "key.json").exists():
+        raise FileNotFoundError(f"{folder} holds no finished features; notebook 04_features makes them")
+    key = read_json(folder / "key.json")
+    rows = np.load(folder / "features.npy", mmap_mode="r")
+    if key["photos"] != photos_key(photos) or len(rows) != len(photos):
+        raise ValueError(f"{folder.name} is stale: made from other photos than these {len(photos)}; run 04_features")
+    return Features(rows, folder, key)
+
+
+def _rows_on_disk(path: Path, shape: tuple[int, int], engine: Accelerator) -> np.ndarray:
+    """Open the unfinished rows; those not done yet are NaN."""
+    if engine.is_main_process and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = np.lib.format.open_memmap(path.with_suffix(".new.npy"), "w+", np.float32, shape)
+        fresh[:] = np.nan
+        fresh.flush()
+        path.with_suffix(".new.npy").replace(path)
+    engine.wait_for_everyone()
+    return np.load(path, mmap_mode="r+")
+
+
+def _spot_check(features: Features, network: torch.nn.Module, dataset: PhotoDataset, dtype: torch.dtype) -> None:
+    """Recompute a few rows spread over the store and compare."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, SPOT_CHECKS).astype(int))
+    pixels = torch.stack([dataset[i]["pixels"] for i in chosen])
+    again, stored = embed(network, pixels, dtype=dtype).cpu().numpy(), features.rows[chosen]
+    error = np.linalg.norm(again - stored, axis=1) / np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
+    if (error > TOLERANCE[dtype]).any():
+        raise ValueError(
+            f"{features.folder} does not hold what {type(network).__name__} computes now (relative error "
+            f"{error.max():.2g}): delete that folder and run notebook 04_features again"
+        )

@@ -1,0 +1,128 @@
+"""Photos on disk to upright pixels, and which of them can't be used: one decoder (Pillow) for all."""
+
+import contextlib
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image, ImageOps
+from PIL.ExifTags import GPS, IFD, Base
+from tqdm.auto import tqdm
+
+# what photographs come in; Pillow's rarer decoders (one runs Ghostscript) never see a file from outside
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF")
+MISSING_FILE = "missing file"
+UNREADABLE = "unreadable image"
+TRUNCATED = "truncated image"
+BOMB = "decompression bomb"
+
+
+class PhotoError(ValueError):
+    """A photo that can't be used; `reason` is one of the four phrases above, the message names the file."""
+
+    def __init__(self, path: Path | str, reason: str, detail: object = "not found") -> None:
+        super().__init__(f"{path}: {reason} ({detail})")
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """Open a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF file without decoding it.
+
+    Raises:
+        PhotoError: a ValueError with the file's name and the reason, also for what fails inside the block.
+    """
+    if not os.path.isfile(path):  # also false for pipes and devices, which could be read for ever
+        raise PhotoError(path, MISSING_FILE)
+    if "HEIF" not in Image.OPEN:  # at the first photo: nothing is registered at import
+        import pillow_heif
+
+        Image.init()
+        pillow_heif.register_heif_opener()
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except Exception as error:  # bytes from outside: decoders fail in any way, and each is this file's fault
+        cut_short = re.search("truncated|unexpected end", str(error).replace(str(path), ""), re.IGNORECASE)
+        bomb = isinstance(error, Image.DecompressionBombError)
+        raise PhotoError(path, BOMB if bomb else TRUNCATED if cut_short else UNREADABLE, error) from error
+
+
+def open_photo(path: Path | str, *, shortest_side: int | None = None) -> Image.Image:
+    """Decode a photo (of several frames the first) to upright RGB pixels, or raise `PhotoError`.
+
+    Args:
+        shortest_side: pixels needed; a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, its shorter side
+            never below this, in half the time. Other formats come at full size.
+    """
+    with opened(path) as image:
+        if shortest_side:
+            image.draft(None, (shortest_side, shortest_side))
+        image.load()
+        with contextlib.suppress(Exception):  # broken EXIF takes the orientation, not the photo
+            image.getexif()
+            image.info.clear()  # Pillow keeps what it parsed, and can't write odd tags anew, as it would
+            ImageOps.exif_transpose(image, in_place=True)
+        return image.convert("RGB")
+
+
+def read_exif(path: Path | str) -> dict[str, str | None]:
+    """Read what a photo's EXIF says of its place, time and photographer, or raise `PhotoError`.
+
+    Returns:
+        latitude, longitude (degrees, south and west negative; what was found instead if it makes no number,
+        such as a zero denominator or a value without hemisphere), taken_at and user_id; null where absent.
+    """
+    with opened(path) as image:
+        exif = image.getexif()
+        gps = exif.get_ifd(IFD.GPSInfo)
+        taken = exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
+        found = {
+            "latitude": _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS"),
+            "longitude": _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW"),
+            "taken_at": taken and str(taken).replace(":", "-", 2),  # EXIF writes 2005:07:21 14:41:58
+            "user_id": exif.get(Base.Artist),
+        }
+    return {name: None if value is None else str(value).strip("\0 ") or None for name, value in found.items()}
+
+
+def _degrees(value: object, ref: object, letters: str) -> float | str | None:
+    if value is None:
+        return None
+    parts = value if isinstance(value, tuple) else (value,)
+    letter = ref.decode("latin-1") if isinstance(ref, bytes) else str(ref or "")
+    sign = {letters[0]: 1, letters[1]: -1}.get(letter.strip("\0 ")[:1].upper(), math.nan)
+    try:
+        degrees = sign * sum(float(part) / 60**power for power, part in enumerate(parts))
+    except (ArithmeticError, TypeError, ValueError):
+        degrees = math.nan
+    return degrees if math.isfinite(degrees) else f"{parts} {ref}"
+
+
+def check_photos(paths: Sequence[str], *, workers: int | None = None) -> pd.Series:
+    """Decode every photo and say why it can't be used.
+
+    Args:
+        workers: threads (Pillow decodes outside Python's lock); by default one a core.
+
+    Returns:
+        str, one a path, on a Series' own index: one of the four reasons, or null for a good photo.
+    """
+    with ThreadPool(workers) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow remarks on odd EXIF, which is no fault of the pixels
+        found = pool.imap(_fault, paths, chunksize=16)
+        reasons = list(tqdm(found, total=len(paths), desc="checking photos", unit="photo", delay=2))
+    return pd.Series(reasons, index=paths.index if isinstance(paths, pd.Series) else None, dtype="str")
+
+
+def _fault(path: str) -> str | None:
+    try:
+        open_photo(path, shortest_side=1)  # an eighth of the pixels, but every byte of the file is decoded
+    except PhotoError as error:
+        return error.reason
+    return None

@@ -1,0 +1,276 @@
+"""Photos to a photo table: from a CSV file, from GPS in EXIF, and the checks that every reader shares.
+
+A reader collects raw rows, as text, and sends them through `checked`. What can't be used becomes a row of
+`rejected` with one of the phrases below. Nothing is mended: a suspected mistake is a reason, not a repair.
+"""
+
+import bz2
+import contextlib
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from geoutils.images import PhotoError, check_photos, read_exif
+from geoutils.tables import REJECTED_COLUMNS, Reading, conform, hash_users, ledger_row
+
+BROKEN = "broken record"
+NO_POSITION = "no position"
+UNREADABLE_POSITION = "position can't be read"
+SWAPPED = "latitude and longitude swapped?"
+OUT_OF_RANGE = "position out of range"
+NULL_ISLAND = "position (0, 0)"
+UNKNOWN_PARTITION = "unknown partition"
+OUTSIDE_ROOT = "path outside the image root"
+DUPLICATE = "duplicate id"  # besides these there are the four reasons of `images`
+
+# our column: the names it goes by, compared without case, blank, "_" and "-"; the first one found is taken
+SYNONYMS = {
+    "photo_id": ("photoid", "imgid", "imageid", "id"),
+    "path": ("path", "imagepath", "file", "filename", "image"),
+    "latitude": ("latitude", "lat", "gpslatitude"),
+    "longitude": ("longitude", "lon", "lng", "long", "gpslongitude"),
+    "user_id": ("userid", "owner", "author", "user", "photographer", "creatorid"),
+    "taken_at": ("takenat", "datetaken", "datetimeoriginal", "capturedat"),
+    "keyword": ("keyword", "query"),
+    "partition": ("partition",),
+    "license": ("license", "licence"),
+}
+PARTITIONS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+PARTITIONS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+MAX_LINE, MAX_RECORD_LINES = 1 << 20, 50  # characters, lines; what is longer is no record
+FIRST_YEAR, LAST_YEAR = "1826", "2200"  # since the oldest photograph; cameras' clocks say anything
+
+
+def read_photos(path: Path, *, source: str = "own", check_images: bool = True) -> Reading:
+    """Read a CSV file, a folder of photos or a single photo, whichever `path` is."""
+    is_table = Path(path).suffix.lower() in TABLE_SUFFIXES and not Path(path).is_dir()
+    return (read_csv if is_table else read_exif_folder)(path, source=source, check_images=check_images)
+
+
+def read_csv(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    image_root: Path | None = None,
+    source: str = "own",
+    check_images: bool = True,
+) -> Reading:
+    """Read a table of photos with a header line, whatever its delimiter and column names.
+
+    Args:
+        path: UTF-8 or UTF-16; comma, semicolon or tab. Decimal commas are rejected, not guessed at.
+        columns: our name -> the file's, for columns that `SYNONYMS` does not find. Positions are required;
+            the id is by default the path, or else the line. Times are ISO 8601, others become null. A
+            partition is train, val or test (or a longer form) or blank; any other rejects the row.
+        image_root: where relative paths start and all must lie; by default the file's folder.
+        source: name of the corpus.
+        check_images: decode every photo to see that it can be used.
+
+    Raises:
+        ValueError: if there is no header with both coordinates.
+    """
+    raw = pd.concat(csv_batches(path, columns=columns), ignore_index=True).assign(source=source)
+    root = Path(path).parent if image_root is None else image_root
+    return checked(raw, image_root=root, check_images=check_images)
+
+
+def read_exif_folder(folder: Path, *, source: str = "own", check_images: bool = True) -> Reading:
+    """Read the photos of a folder tree, or one photo, by their EXIF; the id is the path in the folder.
+
+    Files without an image's suffix are no records; how many were left out is printed.
+
+    Raises:
+        FileNotFoundError: if there is no photo.
+    """
+    folder = Path(folder)
+    root = folder.parent if folder.is_file() else folder
+    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if not p.is_dir())
+    # a name that is not UTF-8 fits no table: it is shown with marks for its bytes, and so not found
+    names = [os.fsencode(p.relative_to(root).as_posix()).decode("utf-8", "replace") for p in files]
+    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    others = f"others: {sorted({Path(name).suffix for name in {*names} - {*images}})}"
+    if not images:
+        raise FileNotFoundError(f"{folder}: expected {' '.join(IMAGE_SUFFIXES)}; found none; {others}")
+    ledger_row(f"image files in {folder}", len(names), len(images), others)
+    with ThreadPool() as pool:
+        found = pool.imap(_exif_row, [root / name for name in images], chunksize=16)
+        rows = list(tqdm(found, total=len(images), desc="reading EXIF", unit="photo", delay=2))
+    raw = pd.DataFrame(rows).assign(photo_id=images, path=images, source=source)
+    return checked(raw, image_root=root, check_images=check_images)
+
+
+def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images: bool = True) -> Reading:
+    """Part raw rows into a photo table and rejected rows, each with the first reason that applies.
+
+    Args:
+        table: the columns of a photo table as found (text or numbers, absent ones null), with the owner's own
+            name as `user_id`: it is hashed here. `record` names a row that has no id. A row with a `reason`
+            (and `detail`) from its reader is rejected for that. Of usable rows of one id the first is kept.
+        image_root: where relative paths start and all must lie (links inside may lead out); None: no images.
+        check_images: decode every photo to see that it can be used.
+
+    Returns:
+        Photos and rejected rows; together as many as the rows of `table`.
+    """
+    raw = table.reindex(columns=[*SYNONYMS, "source", *REJECTED_COLUMNS]).reset_index(drop=True)
+    raw = raw.astype({name: "str" for name in raw if name not in ("latitude", "longitude", "taken_at")})
+    latitude, longitude = (pd.to_numeric(raw[name], errors="coerce") for name in ("latitude", "longitude"))
+    path, outside = _absolute(raw["path"], image_root)
+    partition = raw["partition"].str.lower()
+    faults = {
+        NO_POSITION: raw["latitude"].isna() | raw["longitude"].isna(),
+        UNREADABLE_POSITION: latitude.isna() | longitude.isna(),
+        SWAPPED: latitude.abs().between(90, 180, inclusive="right") & (longitude.abs() <= 90),
+        OUT_OF_RANGE: (latitude.abs() > 90) | (longitude.abs() > 180),
+        NULL_ISLAND: (latitude == 0) & (longitude == 0),
+        UNKNOWN_PARTITION: partition.notna() & ~partition.isin(PARTITIONS),
+        OUTSIDE_ROOT: outside,
+    }
+    first = np.select(list(faults.values()), list(faults), default="")
+    reason = raw["reason"].fillna(pd.Series(first, dtype="str").replace("", None))
+    if check_images:
+        reason = reason.fillna(check_photos(path[reason.isna() & path.notna()]))
+    raw["record"] = raw["photo_id"].fillna(raw["path"]).fillna(raw["record"])
+    again = raw["record"][reason.isna()].duplicated()
+    reason[again.index[again]] = DUPLICATE
+    rejected = _rejected(raw.assign(reason=reason)[reason.notna()])
+
+    raw = raw.assign(photo_id=raw["record"], path=path, latitude=latitude, longitude=longitude)
+    raw = raw.assign(partition=partition.map(PARTITIONS))[reason.isna()]
+    photos = raw.assign(user_id=hash_users(raw["user_id"]), taken_at=_times(raw["taken_at"]))
+    return Reading(conform(photos, "photos"), rejected)
+
+
+def csv_batches(
+    path: Path, *, columns: Mapping[str, str] | None = None, batch_rows: int = 250_000
+) -> Iterator[pd.DataFrame]:
+    """Yield the records of a file with a header as raw rows for `checked`, a broken record with its reason.
+
+    Args:
+        columns: as in `read_csv`.
+
+    Raises:
+        ValueError: if there is no header with both coordinates.
+    """
+    path = Path(path)
+    records = _records(path)
+    _, header = next(records, (0, []))
+    places, width = _places(header, columns or {}, path), len(header)
+    batch = list(islice(records, batch_rows))
+    while True:
+        rows = [fields if len(fields) == width else None for _, fields in batch]
+        raw = {ours: [row and (row[at].strip() or None) for row in rows] for ours, at in places.items()}
+        raw["record"] = [f"{path.name}:{line}" for line, _ in batch]
+        raw["reason"] = [None if row else BROKEN for row in rows]
+        raw["detail"] = [None if len(f) == width else f"{len(f)} fields, not {width}: {f}" for _, f in batch]
+        yield pd.DataFrame(raw, dtype="str")
+        if not (batch := list(islice(records, batch_rows))):
+            return
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, plain or .bz2, in UTF-8 or UTF-16; bytes that are neither become marks.
+
+    Of a line longer than `MAX_LINE` the beginning comes, and where a file is damaged a last line that says so:
+    neither makes a record in any format, so both are counted as broken ones.
+    """
+    opener = bz2.open if Path(path).suffix == ".bz2" else open
+    with opener(path, "rb") as file:
+        encoding = "utf-8-sig"
+        with contextlib.suppress(EOFError, OSError):
+            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else encoding
+    with opener(path, "rt", encoding=encoding, errors="replace", newline="") as file:
+        try:
+            while line := file.readline(MAX_LINE):
+                rest = line
+                while len(rest) == MAX_LINE and rest[-1] not in "\r\n":
+                    rest = file.readline(MAX_LINE)
+                yield line
+        except (EOFError, OSError) as error:
+            yield f"the rest can't be read: {error}\n"
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and fields of each record; a quote that goes astray costs its own line only."""
+    lines = text_lines(path)
+    first = next(lines, "")
+    delimiter = max(",;\t", key=first.count)
+    held, start, width = [], 1, 0  # the lines of the record at `start`; the header's width
+    for line in chain([first], lines, [""]):
+        held += [line] if line else []
+        fields = _fields(held, delimiter, strict=True)
+        if fields is None and line and len(held) < MAX_RECORD_LINES:
+            continue
+        torn = fields is None or (len(held) > 1 and len(fields) != width)
+        for at, row in enumerate([_fields([text], delimiter) for text in held] if torn else [fields]):
+            if len(row) > 1 or "".join(row).strip():  # a blank line is no record
+                width = width or len(row)
+                while len(row) > width and not row[-1].strip():
+                    row.pop()
+                yield start + at, row
+        start, held = start + len(held), []
+
+
+def _fields(lines: list[str], delimiter: str, *, strict: bool = False) -> list[str] | None:
+    """Return the fields of one record, or null if its quote is still open."""
+    try:
+        return next(csv.reader(lines, delimiter=delimiter, strict=strict), [])
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            return None
+        # a stray quote is forgiven; what the csv module can't hold (131,072 characters) is one field too few
+        return _fields(lines, delimiter) if strict and len(lines) == 1 else lines[:1]
+
+
+def _places(header: list[str], columns: Mapping[str, str], path: Path) -> dict[str, int]:
+    header = [name.strip() for name in header]
+    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in reversed(header)}
+    named = {ours: next((plain[n] for n in names if n in plain), None) for ours, names in SYNONYMS.items()}
+    named |= columns
+    wrong = [ours for ours in columns if ours not in SYNONYMS or columns[ours] not in header]
+    if wrong or None in (named["latitude"], named["longitude"]):
+        raise ValueError(
+            f"{path}: no column for {', '.join(wrong) or 'latitude and longitude'} among {header}; "
+            f"name it with columns={{ours: the file's}}, ours being one of {', '.join(SYNONYMS)}"
+        )
+    return {ours: header.index(name) for ours, name in named.items() if name is not None}
+
+
+def _absolute(paths: pd.Series, root: Path | None) -> tuple[pd.Series, pd.Series]:
+    """Return absolute paths (null without a root) and which of them leave the root."""
+    if root is None or paths.isna().all():
+        return pd.Series(None, paths.index, dtype="str"), pd.Series(False, paths.index)
+    start = os.path.join(os.path.abspath(root), "")
+    joined = paths.map(lambda path: os.path.normpath(os.path.join(start, path)), na_action="ignore")
+    return joined, ~joined.fillna(start).str.startswith(start) | paths.str.contains("\0", regex=False)
+
+
+def _rejected(bad: pd.DataFrame) -> pd.DataFrame:
+    found = bad[["latitude", "longitude", "partition", "path"]].astype("str").fillna("")
+    found = pd.Series([" ".join(row).strip() for row in found.to_numpy()], bad.index, dtype="str")
+    bad = bad.assign(record=bad["record"].str[:200], detail=bad["detail"].fillna(found).str[:200])
+    return bad[list(REJECTED_COLUMNS)].reset_index(drop=True)
+
+
+def _times(text: pd.Series) -> pd.Series:
+    """Return the times that can be read; those with an offset in UTC, the others as written."""
+    times = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+    return times.where((times >= FIRST_YEAR) & (times < LAST_YEAR))
+
+
+def _exif_row(path: Path) -> dict[str, object]:
+    try:
+        return read_exif(path)
+    except PhotoError as error:
+        return {"reason": error.reason, "detail": str(error)}

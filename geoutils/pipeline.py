@@ -1,0 +1,164 @@
+"""Run a profile's notebooks headless, in order, and turn them into pages."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, write_json, write_text
+
+NOTEBOOKS = ROOT / "notebooks"
+CELL_TIMEOUT_S = 6 * 3_600
+
+
+class Step(NamedTuple):
+    """One notebook of a profile: the `notebook` run, the `name` of its output, its `parameters`."""
+
+    notebook: str
+    name: str
+    parameters: dict[str, Any]
+
+
+class Profile(NamedTuple):
+    """A named experiment: its `steps` in order, and the run folder that it writes by default."""
+
+    name: str
+    steps: list[Step]
+    run_dir: Path
+
+
+class NotebookError(RuntimeError):
+    """A cell of a notebook failed; the message shows the cell and its error."""
+
+
+def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | None = None) -> Profile:
+    """Read a profile and apply settings to it.
+
+    Args:
+        path: YAML with `name` and `notebooks`, a list of `notebook`, optional `name` and `parameters`.
+        settings: "NAME.PARAMETER=VALUE", the value in YAML.
+        run_dir: the folder to write; by default runs/<profile name> under the repository's root.
+
+    Raises:
+        ValueError: for a notebook or parameter that does not exist, naming those that do.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.exists():
+        known = sorted(p.as_posix() for p in path.parent.glob("*.yaml")) or "no profiles there"
+        raise FileNotFoundError(f"no profile {path}; found {known}")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    steps = [
+        Step(entry["notebook"], entry.get("name", entry["notebook"]), dict(entry.get("parameters") or {}))
+        for entry in content["notebooks"]
+    ]
+    names = [step.name for step in steps]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: several steps are called {doubled}; give each its own `name`")
+    for setting in settings:
+        match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", setting, re.DOTALL)
+        if not match or match[1] not in names:
+            raise ValueError(f"--set takes STEP.PARAMETER=VALUE with STEP one of {names}, found {setting!r}")
+        steps[names.index(match[1])].parameters[match[2]] = yaml.safe_load(match[3])
+    folder = Path(run_dir) if run_dir else ROOT / "runs" / content["name"]
+    for step in steps:
+        _refuse_unknown(step)
+    return Profile(content["name"], steps, folder.resolve())
+
+
+def run(profile: Profile) -> Path:
+    """Execute a profile's notebooks, export each as HTML, and write the report.
+
+    A finished profile starts over; one that failed or was interrupted goes on at the notebook where it stopped,
+    unless the parameters, notebooks or package changed since.
+
+    Returns:
+        The path of the report, index.html.
+
+    Raises:
+        NotebookError: at the first cell that fails.
+    """
+    from geoutils import report
+
+    profile.run_dir.mkdir(parents=True, exist_ok=True)
+    state_path = profile.run_dir / "state.json"
+    state = read_json(state_path) if state_path.exists() else {}
+    keys, key = {}, content_key(_package_files())
+    for step in profile.steps:
+        key = content_key([key, step, file_sha256(_source(step))])
+        keys[step.name] = key
+    done = {} if state.get("complete") else state.get("done", {})
+    for number, step in enumerate(profile.steps, start=1):
+        title = f"[{number}/{len(profile.steps)}] {step.name}"
+        if done.get(step.name) == keys[step.name]:
+            print(f"{title}: done before", flush=True)
+            continue
+        print(f"{title} ...", flush=True)
+        started = time.perf_counter()
+        _execute(step, profile.run_dir)
+        done[step.name] = keys[step.name]
+        write_json(state_path, {"complete": False, "done": done})
+        print(f"{title}: {time.perf_counter() - started:.0f} s", flush=True)
+    page = report.write_report(profile.run_dir, [step.name for step in profile.steps])
+    write_json(state_path, {"complete": True, "done": done})
+    return page
+
+
+def _source(step: Step) -> Path:
+    return NOTEBOOKS / f"{step.notebook}.ipynb"
+
+
+def _refuse_unknown(step: Step) -> None:
+    """Refuse parameters that a notebook does not have: papermill would only log a warning."""
+    import papermill
+
+    if not _source(step).exists():
+        raise ValueError(
+            f"no notebook {step.notebook!r}; there are {sorted(p.stem for p in NOTEBOOKS.glob('*.ipynb'))}"
+        )
+    known = set(papermill.inspect_notebook(str(_source(step))))
+    if unknown := sorted(set(step.parameters) - known):
+        raise ValueError(f"notebook {step.notebook} has no parameter {unknown}; it has {sorted(known)}")
+
+
+def _package_files() -> Mapping[str, str]:
+    return {p.name: file_sha256(p) for p in sorted((ROOT / "geoutils").rglob("*.*")) if "__pycache__" not in p.parts}
+
+
+def _execute(step: Step, run_dir: Path) -> None:
+    import papermill
+
+    executed = run_dir / "notebooks" / f"{step.name}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    failed = None
+    try:
+        papermill.execute_notebook(
+            str(_source(step)),
+            str(executed),
+            parameters={**step.parameters, "run_dir": str(run_dir)},
+            kernel_name="python3",  # jupyter_client resolves it to this interpreter, in venv and conda alike
+            cwd=str(NOTEBOOKS),
+            execution_timeout=CELL_TIMEOUT_S,
+            progress_bar=False,
+        )
+    except papermill.PapermillExecutionError as error:
+        failed = error
+    export_html(executed)
+    if failed or read_json(executed)["metadata"]["papermill"]["exception"]:
+        detail = re.sub(r"\x1b\[[0-9;]*m", "", str(failed)) if failed else "see the page for the failing cell"
+        raise NotebookError(f"notebook {step.name} failed; see {executed.with_suffix('.html')}\n{detail}")
+
+
+def export_html(notebook: Path) -> Path:
+    """Turn an executed notebook into one page that asks the network for nothing."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    for trait in exporter.trait_names():
+        if trait.endswith("_url"):
+            setattr(exporter, trait, "")
+    page, _ = exporter.from_filename(str(notebook))
+    page = re.sub(r"<script[^>]*\ssrc=\"\"[^>]*>\s*</script>", "", page)
+    return write_text(notebook.with_suffix(".html"), page)

@@ -1,0 +1,105 @@
+"""What becomes of a photo before a network sees it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from geoutils.artifacts import content_key
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PLACES_MEAN_BGR = (105.488, 113.741, 116.060)  # of Places205, from its VGG's page
+AUGMENTATIONS = (None, "resized_crop", "crop")
+MIN_CROP_AREA, ASPECT_RATIOS = 0.35, (3 / 4, 4 / 3)  # of a random resized crop; milder than ImageNet's 0.08
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop, channel order, range, mean and spread.
+
+    size: side of the square input. resize: the shorter side before the crop, or both sides if `warp`.
+    mean: three numbers, or an image (3, resize, resize), in the network's own channel order and range.
+    """
+
+    size: int
+    resize: int
+    warp: bool = False
+    bgr: bool = False
+    scale: float = 1 / 255
+    mean: Any = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    bicubic: bool = False
+
+    def at_size(self, size: int | None) -> "Preprocessing":
+        """Return the same preprocessing for another input side, the resize and mean image scaled with it."""
+        if size is None or size == self.size:
+            return self
+        resize = round(self.resize * size / self.size)
+        mean = np.asarray(self.mean, dtype=np.float32)
+        if mean.ndim == 3:
+            bands = [Image.fromarray(band).resize((resize, resize), Image.Resampling.BILINEAR) for band in mean]
+            mean = np.stack([np.asarray(band) for band in bands])
+        return replace(self, size=size, resize=resize, mean=mean if mean.ndim == 3 else self.mean)
+
+    def __call__(
+        self, photo: Image.Image, *, augment: str | None = None, rng: np.random.Generator | None = None
+    ) -> torch.Tensor:
+        """Turn an RGB photo into a float32 tensor (3, size, size).
+
+        Args:
+            augment: None takes the centre; "resized_crop" a random area and aspect, perhaps mirrored; "crop" a random
+                place at full scale, perhaps mirrored, as Caffe does.
+            rng: needed to augment.
+        """
+        if augment not in AUGMENTATIONS:
+            raise ValueError(f"augment must be one of {AUGMENTATIONS}, found {augment!r}")
+        resample = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
+        if augment == "resized_crop":
+            photo = photo.resize((self.size, self.size), resample, box=_random_box(photo.size, rng))
+            top = left = round((self.resize - self.size) / 2)
+        else:
+            photo = photo.resize(self._resized(photo.size), resample)
+            spare = photo.height - self.size, photo.width - self.size
+            top, left = (rng.integers(n + 1) if augment else round(n / 2) for n in spare)
+            photo = photo.crop((left, top, left + self.size, top + self.size))
+        pixels = np.asarray(photo, dtype=np.float32)
+        if augment and rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if self.bgr:
+            pixels = pixels[:, :, ::-1]
+        values = pixels.transpose(2, 0, 1) * np.float32(self.scale) - self._mean_at(top, left)
+        return torch.from_numpy(np.ascontiguousarray(values / np.float32(self.std)[:, None, None]))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as JSON values; a mean image becomes its key."""
+        mean = np.asarray(self.mean, dtype=np.float32)
+        named = mean.tolist() if mean.ndim == 1 else content_key(mean.tolist())
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "mean": named}
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        if self.warp:
+            return self.resize, self.resize
+        width, height = size
+        if width < height:
+            return self.resize, max(self.resize, int(self.resize * height / width))
+        return max(self.resize, int(self.resize * width / height)), self.resize
+
+    def _mean_at(self, top: int, left: int) -> np.ndarray:
+        mean = np.asarray(self.mean, dtype=np.float32)
+        if mean.ndim == 1:
+            return mean[:, None, None]
+        if not self.warp:  # the photo is no square: the mean image's centre is all that can be matched
+            top = left = round((self.resize - self.size) / 2)
+        return mean[:, top : top + self.size, left : left + self.size]
+
+
+def _random_box(size: tuple[int, int], rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Choose a box of random area and aspect inside an image of (width, height); the largest one if none fits."""
+    width, height = size
+    area = width * height * rng.uniform(MIN_CROP_AREA, 1.0)
+    aspect = np.exp(rng.uniform(*np.log(ASPECT_RATIOS)))
+    w, h = min(np.sqrt(area * aspect), width), min(np.sqrt(area / aspect), height)
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return left, top, left + w, top + h

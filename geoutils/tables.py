@@ -1,0 +1,223 @@
+"""The three tables that modules exchange: their schemas, checked reading and writing, the row ledger.
+
+`pandera` is imported late: importing `geoutils` and its light modules stays fast.
+"""
+
+import functools
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from geoutils.artifacts import ROOT, atomic_path, read_json, write_json
+
+USER_KEY = ROOT / "data" / "user_key"
+SYNTHETIC = "synthetic"  # the `source` of every made-up photo
+SPLITS = ("train", "val", "test")
+PROTOCOLS = ("photo", "user", "place", "given")
+
+_TEXT, _NUMBER, _INTEGER = "str", "float64", "int64"
+# name: (dtype, nullable, checks)
+_POSITION = {"latitude": (_NUMBER, False, (-90, 90)), "longitude": (_NUMBER, False, (-180, 180))}
+PHOTO_COLUMNS = {
+    "photo_id": (_TEXT, False, "unique"),
+    "path": (_TEXT, True, None),  # absolute; null where a corpus has positions but no image
+    **_POSITION,
+    "user_id": (_TEXT, True, None),
+    "taken_at": ("datetime64[ns]", True, None),
+    "keyword": (_TEXT, True, None),
+    "partition": (_TEXT, True, None),
+    "license": (_TEXT, True, None),
+    "source": (_TEXT, False, None),
+}
+SAMPLE_COLUMNS = {
+    "photo_id": (_TEXT, False, "unique"),
+    "path": (_TEXT, False, None),
+    **_POSITION,
+    "user_id": (_TEXT, True, None),
+    "city_id": (_INTEGER, False, None),
+    "city": (_TEXT, False, None),
+    **{f"split_{protocol}": (_TEXT, True, SPLITS) for protocol in PROTOCOLS},
+    "source": (_TEXT, False, None),
+}
+PREDICTION_COLUMNS = {
+    "photo_id": (_TEXT, False, "unique"),
+    "city_id": (_INTEGER, False, None),
+    "predicted": (_INTEGER, False, None),
+    "top5": ("object", False, None),  # lists of city_id, best first, the first equal to `predicted`
+    "confidence": (_NUMBER, False, None),
+    "split": (_TEXT, False, ("val", "test")),
+}
+REJECTED_COLUMNS = ("record", "reason", "detail")
+
+
+class Reading(NamedTuple):
+    """What a reader returns: every input record is in one of the two tables.
+
+    photos: a photo table; rejected: `record` (id, path or line), `reason` (a short fixed phrase), `detail`.
+    """
+
+    photos: pd.DataFrame
+    rejected: pd.DataFrame
+
+    @property
+    def rows_in(self) -> int:
+        """Count the records that went in."""
+        return len(self.photos) + len(self.rejected)
+
+
+@functools.cache
+def _schema(kind: str):
+    import pandera.pandas as pa
+
+    columns = {"photos": PHOTO_COLUMNS, "sample": SAMPLE_COLUMNS, "predictions": PREDICTION_COLUMNS}[kind]
+    described = {}
+    for name, (dtype, nullable, check) in columns.items():
+        checks = []
+        if isinstance(check, tuple):
+            checks = [pa.Check.in_range(*check) if dtype == _NUMBER else pa.Check.isin(check)]
+        described[name] = pa.Column(
+            dtype, checks, nullable=nullable, unique=check == "unique", coerce=dtype != "object"
+        )
+    return pa.DataFrameSchema(described, strict=True)
+
+
+def conform(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Return `table` with exactly the columns and dtypes of its kind; missing nullable columns become null.
+
+    Args:
+        table: any index; extra columns are dropped.
+        kind: "photos", "sample" or "predictions".
+
+    Raises:
+        ValueError: naming the columns and rows that break the schema.
+    """
+    import pandera.errors
+
+    schema = _schema(kind)
+    wanted = list(schema.columns)
+    absent = [name for name in wanted if name not in table.columns]
+    required = [name for name in absent if not schema.columns[name].nullable]
+    if required:
+        raise ValueError(f"a {kind} table needs the columns {required}; found {list(table.columns)}")
+    filled = table.assign(**dict.fromkeys(absent))[wanted].reset_index(drop=True)
+    try:
+        return schema.validate(filled, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases[["column", "check", "failure_case", "index"]].head(5).to_string(index=False)
+        raise ValueError(f"this is no valid {kind} table; the first faults:\n{cases}") from error
+
+
+def write_table(table: pd.DataFrame, path: Path, kind: str) -> pd.DataFrame:
+    """Check a table against its schema, write it as Parquet atomically, and return what was written."""
+    checked = conform(table, kind)
+    with atomic_path(path) as temporary:
+        checked.to_parquet(temporary, index=False)
+    return checked
+
+
+def read_table(path: Path, kind: str) -> pd.DataFrame:
+    """Read and check a Parquet table of the given kind.
+
+    Raises:
+        FileNotFoundError: naming the notebook that writes it.
+    """
+    path = Path(path)
+    if not path.exists():
+        writer = {"photos": "01_photos", "sample": "03_sample", "predictions": "05_knn_svm or 06_finetune"}[kind]
+        raise FileNotFoundError(f"{path} is not there yet; notebook {writer} writes it: run that first")
+    return conform(pd.read_parquet(path), kind)
+
+
+def write_reading(reading: Reading, run_dir: Path, notebook: str) -> pd.DataFrame:
+    """Write what a reader gave: photos.parquet, rejected.csv and the ledger's line; return the photo table."""
+    photos = write_table(reading.photos, Path(run_dir) / "photos.parquet", "photos")
+    with atomic_path(Path(run_dir) / "rejected.csv") as temporary:
+        reading.rejected.to_csv(temporary, index=False)
+    row = ledger_row("read and checked", reading.rows_in, len(photos), reading.rejected["reason"])
+    write_ledger([row], run_dir, notebook)
+    return photos
+
+
+def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> Path:
+    """Write `folder/name.parquet` and its sidecar `name.json`, the sidecar last: both or neither count."""
+    path = Path(folder) / f"{name}.parquet"
+    write_table(table, path, "predictions")
+    write_json(path.with_suffix(".json"), sidecar)
+    return path
+
+
+def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
+    """Read every predictions file of a folder with its sidecar, by name, sorted."""
+    sidecars = sorted(Path(folder).glob("*.json"))
+    return {path.stem: (read_table(path.with_suffix(".parquet"), "predictions"), read_json(path)) for path in sidecars}
+
+
+def rejected_rows(records: Iterable[str], reason: str, detail: str | Iterable[str] = "") -> pd.DataFrame:
+    """Return rows for rejected.csv: one a record, with the same reason."""
+    return pd.DataFrame({"record": list(records), "reason": reason, "detail": detail}, columns=REJECTED_COLUMNS)
+
+
+def origin(table: pd.DataFrame) -> str:
+    """Say in a few words what the photos of a table are; made-up photos win over real ones.
+
+    Args:
+        table: with a column `source`.
+
+    Returns:
+        "SYNTHETIC: made-up photos" or "photographs: <sources>".
+    """
+    sources = sorted(table["source"].unique())
+    return "SYNTHETIC: made-up photos" if SYNTHETIC in sources else "photographs: " + ", ".join(sources)
+
+
+def ledger_row(step: str, rows_in: int, rows_out: int, why: pd.Series | str = "") -> dict:
+    """Return one line of the ledger: rows in, rows out and why, and print it.
+
+    Args:
+        why: a phrase, or a column of reasons that is counted.
+    """
+    if isinstance(why, pd.Series):
+        why = "; ".join(f"{reason}: {count:,}" for reason, count in why.value_counts().items())
+    print(f"{step}: {rows_in:,} in, {rows_out:,} out" + (f" ({why})" if why else ""))
+    return {"step": step, "rows_in": rows_in, "rows_out": rows_out, "why": why}
+
+
+def write_ledger(rows: list[dict], run_dir: Path, notebook: str) -> pd.DataFrame:
+    """Write a notebook's ledger lines to `run_dir/ledger/<notebook>.csv` and return them as a table."""
+    table = pd.DataFrame(rows, columns=["step", "rows_in", "rows_out", "why"])
+    with atomic_path(Path(run_dir) / "ledger" / f"{notebook}.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    return table
+
+
+def read_ledger(run_dir: Path) -> pd.DataFrame:
+    """Read the ledgers of all notebooks of a run, in order, with a column `notebook`."""
+    files = sorted((Path(run_dir) / "ledger").glob("*.csv"))
+    parts = [pd.read_csv(file, keep_default_na=False).assign(notebook=file.stem) for file in files]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def hash_users(owners: pd.Series, key_file: Path = USER_KEY) -> pd.Series:
+    """Replace owners' names by a keyed hash that can't be reversed without the key file.
+
+    Args:
+        owners: names or ids, null where unknown.
+        key_file: 32 random bytes, made at the first call, never committed.
+
+    Returns:
+        16 hex digits a photo, null where the owner is null or blank.
+    """
+    if not key_file.exists():
+        with atomic_path(key_file) as temporary:
+            temporary.write_bytes(secrets.token_bytes(32))
+    key = key_file.read_bytes()
+    names = owners.astype("str").str.strip().where(owners.notna())
+    hashed = {
+        name: hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:16] for name in names.dropna().unique() if name
+    }
+    return names.map(hashed).astype("str").where(names.isin(list(hashed)))

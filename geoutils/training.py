@@ -1,0 +1,324 @@
+"""Fine-tune a network on a sample: one visible loop, the same on a CPU, one GPU, several, or several machines."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm.auto import tqdm
+
+from geoutils import backbones
+from geoutils.artifacts import atomic_path, content_key, provenance, read_json, write_json
+from geoutils.datasets import PhotoDataset, photo_loader, photos_key
+from geoutils.engine import accelerator
+from geoutils.preprocessing import Preprocessing
+from geoutils.sampling import split_rows
+from geoutils.tables import origin, read_table
+from geoutils.weights import read_state
+
+AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's two extra heads: Szegedy et al. 2015, section 5
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What a fine-tuning run is. Two runs with equal configs and equal photos give equal weights.
+
+    sample: the sample.parquet. folder: for the checkpoint, the log and the model. size: input side, None for the
+    network's own. schedule: "cosine" to zero, or "step": times `gamma` every `step_epochs`, as Caffe's recipe has it.
+    new_layer_rate: how many times faster the replaced layers learn. from_scratch: Caffe's initialisers, no weights.
+    """
+
+    sample: str
+    folder: str
+    backbone: str = "efficientnet_lite0"
+    weights: str = "default"
+    protocol: str = "photo"
+    size: int | None = None
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 0.001
+    new_layer_rate: float = 10.0
+    bias_rate: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    step_epochs: int = 10
+    gamma: float = 0.1
+    augment: str | None = "resized_crop"
+    seed: int = 0
+    precision: str = "auto"
+    workers: int | None = None
+    checkpoint_steps: int = 500
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide the weights: not where things lie, nor how fast they come."""
+        free = {"folder", "workers", "checkpoint_steps", "sample"}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a training config from YAML.
+
+    Raises:
+        ValueError: for a key that is not known or a required one that is missing.
+    """
+    import yaml
+
+    given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    unknown, missing = sorted(set(given) - known), sorted({"sample", "folder"} - set(given))
+    if unknown or missing:
+        raise ValueError(f"{path}: unknown keys {unknown}, missing keys {missing}; known are {sorted(known)}")
+    return TrainingConfig(**given)
+
+
+def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Group parameters by Caffe's recipe: replaced layers learn faster, biases twice as fast and without decay."""
+    new = tuple(f"{layer}." for layer in network.new_layers())
+    groups = {}
+    for name, parameter in network.named_parameters():
+        fast, bias = name.startswith(new), parameter.ndim == 1  # a norm's scale and shift count as biases
+        rate = (config.new_layer_rate if fast else 1.0) * (config.bias_rate if bias else 1.0)
+        decay = 0.0 if bias else config.weight_decay
+        group = groups.setdefault((rate, decay), {"params": [], "weight_decay": decay, "rate": rate})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the base rate at an optimizer step."""
+    if config.schedule == "step":
+        return config.learning_rate * config.gamma ** (step // (config.step_epochs * steps_per_epoch))
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
+    raise ValueError(f"schedule must be 'step' or 'cosine', found {config.schedule!r}")
+
+
+def loss_of(outputs: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy; auxiliary heads, where the network has them, count 0.3 each."""
+    if isinstance(outputs, torch.Tensor):
+        return nn.functional.cross_entropy(outputs, labels)
+    main, *auxiliary = (nn.functional.cross_entropy(logits, labels) for logits in outputs)
+    return main + AUXILIARY_WEIGHT * sum(auxiliary)
+
+
+def finetune(config: TrainingConfig) -> dict[str, Any]:
+    """Fine-tune a network, keep the epoch that validates best, and return the model's description.
+
+    Goes on, to the bit, from the last checkpoint of a killed run; returns at once if this very run is finished.
+    `config.folder` gets `model.safetensors`, `model.json` (what is returned), `log.csv` (one row an epoch) and, while
+    it runs, `checkpoint.pt`.
+
+    Raises:
+        ValueError: if the sample lacks photos for the protocol, or the folder holds a run with other settings.
+    """
+    folder, sample = Path(config.folder), read_table(Path(config.sample), "sample")
+    train, val = (split_rows(sample, config.protocol, split) for split in ("train", "val"))
+    classes = sorted(train["city_id"].unique().tolist())
+    key = content_key([config.deciding(), photos_key(train), photos_key(val), classes])
+    if (folder / "model.json").exists() and (done := read_json(folder / "model.json"))["key"] == key:
+        return done
+    engine = accelerator(config.precision)
+    backbone = backbones.load(
+        config.backbone, weights_from=config.weights, size=config.size, num_classes=len(classes), seed=config.seed
+    )
+    network = backbone.network.to(memory_format=torch.channels_last)
+    number = {city_id: i for i, city_id in enumerate(classes)}
+    datasets = [
+        PhotoDataset(
+            rows["path"],
+            backbone.preprocessing,
+            labels=rows["city_id"].map(number),
+            augment=config.augment if rows is train else None,
+            seed=config.seed,
+        )
+        for rows in (train, val[val["city_id"].isin(classes)])
+    ]
+    run = _Run(config, engine, network, datasets, folder / "checkpoint.pt", key)
+    best = run.fit(folder / "log.csv")
+    description = {
+        "key": key,
+        "config": dataclasses.asdict(config),
+        **backbone.describe(),
+        "classes": classes,
+        "cities": [sample.loc[sample["city_id"] == c, "city"].iloc[0] for c in classes],
+        "origin": origin(train),
+        "best_epoch": best["epoch"],
+        "log": run.log,
+        "provenance": provenance(),
+    }
+    if engine.is_main_process:
+        from safetensors.torch import save_file
+
+        with atomic_path(folder / "model.safetensors") as temporary:
+            save_file({k: v.contiguous() for k, v in best["model"].items()}, temporary)
+        with atomic_path(folder / "mean.npy") as temporary:
+            np.save(temporary, np.asarray(backbone.preprocessing.mean, dtype=np.float32))
+        write_json(folder / "model.json", description)  # last: it says that the rest is whole
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+    engine.wait_for_everyone()
+    return description
+
+
+def load_model(folder: Path) -> tuple[backbones.Backbone, dict[str, Any]]:
+    """Load a fine-tuned network and its description.
+
+    Raises:
+        FileNotFoundError: if no finished model lies in the folder.
+    """
+    if not (Path(folder) / "model.json").exists():
+        raise FileNotFoundError(f"{folder} holds no finished model; notebook 06_finetune or `train` makes one")
+    description = read_json(Path(folder) / "model.json")
+    config, classes = description["config"], description["classes"]
+    backbone = backbones.load(
+        config["backbone"],
+        weights_from="random",
+        size=config["size"],
+        num_classes=len(classes),
+        seed=config["seed"],
+    )
+    mean = np.load(Path(folder) / "mean.npy")
+    preprocessing = Preprocessing(**{**description["preprocessing"], "mean": mean})
+    backbone.network.load_state_dict(read_state(Path(folder) / "model.safetensors"))
+    return dataclasses.replace(backbone, weights=description["weights"], preprocessing=preprocessing), description
+
+
+def predict_logits(
+    backbone: backbones.Backbone, paths: pd.Series, *, precision: str = "auto", batch_size: int = 64
+) -> np.ndarray:
+    """Return the logits of photos, float32 (n, classes), in their order."""
+    engine = accelerator(precision)
+    network = engine.prepare_model(backbone.network.to(memory_format=torch.channels_last), evaluation_mode=True)
+    logits, _ = _evaluate(engine, network.eval(), PhotoDataset(paths, backbone.preprocessing), batch_size)
+    return logits.numpy()
+
+
+class _Run:
+    """The state of one fine-tuning: what a checkpoint holds, and the loop that moves it on."""
+
+    def __init__(self, config, engine, network, datasets, checkpoint: Path, key: str) -> None:
+        self.config, self.engine, self.checkpoint, self.key = config, engine, checkpoint, key
+        self.train_set, self.val_set = datasets
+        torch.manual_seed(config.seed)  # Accelerate's shuffle starts from it
+        groups = parameter_groups(network, config)
+        optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        loader = photo_loader(self.train_set, batch_size=config.batch_size, workers=config.workers, shuffle=True)
+        self.network, self.optimizer, self.loader = engine.prepare(network, optimizer, loader)
+        self.epoch, self.batch, self.sums, self.log = 0, 0, [0.0, 0, 0], []
+        self.best = {"accuracy": -1.0, "loss": math.inf, "epoch": -1, "model": None}
+        self.resume()
+
+    def fit(self, log_path: Path) -> dict[str, Any]:
+        """Train to the last epoch; return the best one's accuracy, loss, number and weights."""
+        while self.epoch < self.config.epochs:
+            started = perf_counter()
+            self.train_epoch()
+            self.end_epoch(perf_counter() - started)
+            self.save()
+            if self.engine.is_main_process:
+                with atomic_path(log_path) as temporary:
+                    pd.DataFrame(self.log).to_csv(temporary, index=False)
+        return self.best
+
+    def train_epoch(self) -> None:
+        self.train_set.epoch = self.epoch  # augmentation and shuffle follow (seed, epoch), not history
+        self.loader.set_epoch(self.epoch)
+        self.network.train()
+        loader = self.engine.skip_first_batches(self.loader, self.batch) if self.batch else self.loader
+        steps, title = len(self.loader), f"{self.config.backbone} epoch {self.epoch + 1}/{self.config.epochs}"
+        hidden = not self.engine.is_local_main_process
+        for batch in tqdm(loader, total=steps, initial=self.batch, desc=title, unit="batch", disable=hidden):
+            step = self.epoch * steps + self.batch
+            torch.manual_seed(hash((self.config.seed, step, self.engine.process_index)) % 2**63)  # dropout's draw
+            rate = learning_rate(self.config, step, steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+            # forward and backward
+            pixels = batch["pixels"].contiguous(memory_format=torch.channels_last)
+            with self.engine.autocast():
+                outputs = self.network(pixels)
+                loss = loss_of(outputs, batch["label"])
+            if not torch.isfinite(loss):
+                raise ValueError(f"the loss is {loss.item()} at step {step}: lower learning_rate ({rate:.2g})")
+            self.optimizer.zero_grad()
+            self.engine.backward(loss)
+            self.optimizer.step()
+            # count
+            logits = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            right = (logits.argmax(1) == batch["label"]).sum().item()
+            n = len(batch["label"])
+            self.sums = [a + b for a, b in zip(self.sums, (loss.item() * n, right, n), strict=True)]
+            self.batch += 1
+            if self.batch % self.config.checkpoint_steps == 0:
+                self.save()
+
+    def end_epoch(self, seconds: float) -> None:
+        """Validate, write the log's row, and keep the weights if no epoch was better."""
+        logits, labels = _evaluate(self.engine, self.network, self.val_set, self.config.batch_size)
+        accuracy = (logits.argmax(1) == labels).float().mean().item()
+        loss = nn.functional.cross_entropy(logits, labels).item()
+        total = self.engine.reduce(torch.tensor(self.sums, device=self.engine.device))
+        self.log.append(
+            {
+                "epoch": self.epoch + 1,
+                "train_loss": (total[0] / total[2]).item(),
+                "train_accuracy": (total[1] / total[2]).item(),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "seconds": round(seconds, 1),
+            }
+        )
+        if (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
+            model = self.engine.unwrap_model(self.network).state_dict()
+            model = {name: value.detach().cpu().clone() for name, value in model.items()}
+            self.best = {"accuracy": accuracy, "loss": loss, "epoch": self.epoch + 1, "model": model}
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0, 0]
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        if not self.engine.is_main_process:
+            return
+        state = {name: getattr(self, name) for name in ("key", "epoch", "batch", "sums", "log", "best")}
+        state["model"] = self.engine.unwrap_model(self.network).state_dict()
+        state["optimizer"] = self.optimizer.state_dict()
+        with atomic_path(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> None:
+        """Take up the state of a killed run of the same key, if there is one."""
+        if not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        if state["key"] != self.key:
+            raise ValueError(
+                f"{self.checkpoint} was left by a run with other settings or photos: delete it to start this one, "
+                "or give this run another folder"
+            )
+        self.engine.unwrap_model(self.network).load_state_dict(state.pop("model"))
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@torch.inference_mode()
+def _evaluate(
+    engine: Accelerator, network: nn.Module, dataset: PhotoDataset, batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits (n, classes) and labels (n,) on the CPU, in the dataset's order, whatever the processes."""
+    network.eval()
+    logits, labels = [], []
+    loader = engine.prepare(photo_loader(dataset, batch_size=batch_size))
+    for batch in tqdm(loader, desc="predict", unit="batch", delay=5, disable=not engine.is_local_main_process):
+        with engine.autocast():
+            outputs = network(batch["pixels"].contiguous(memory_format=torch.channels_last))
+        gathered = engine.gather_for_metrics((outputs.float(), batch["label"]))
+        logits.append(gathered[0].cpu())
+        labels.append(gathered[1].cpu())
+    return torch.cat(logits), torch.cat(labels)

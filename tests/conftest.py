@@ -1,0 +1,66 @@
+"""Small real files: crops of scikit-learn's two photographs, so that nothing is mocked."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from geoutils import tables
+
+CITIES = pd.DataFrame(
+    {
+        "city_id": [11, 22],
+        "city": ["Temple", "Meadow"],
+        "country": ["CN", "NL"],
+        "latitude": [39.9, 52.4],
+        "longitude": [116.4, 4.9],
+        "population": [20, 10],
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def crops() -> list[Image.Image]:
+    """Forty 200 x 160 crops, even ones of a temple, odd ones of a flower."""
+    from sklearn.datasets import load_sample_image
+
+    photos = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (440, 260), size=(40, 2))
+    return [photos[i % 2].crop((x, y, x + 200, y + 160)) for i, (x, y) in enumerate(corners.tolist())]
+
+
+@pytest.fixture
+def sample(tmp_path: Path, crops: list[Image.Image]) -> pd.DataFrame:
+    """A sample of the crops as JPEG files: two cities, 24 train, 8 validation, 8 test."""
+    paths = [tmp_path / "photos" / f"{i:02}.jpg" for i in range(len(crops))]
+    paths[0].parent.mkdir()
+    for path, crop in zip(paths, crops, strict=True):
+        crop.save(path, quality=90)
+    city = np.arange(len(crops)) % 2
+    table = pd.DataFrame(
+        {
+            "photo_id": [path.stem for path in paths],
+            "path": [str(path) for path in paths],
+            "latitude": CITIES["latitude"].to_numpy()[city],
+            "longitude": CITIES["longitude"].to_numpy()[city],
+            "user_id": [f"user{i // 4}" for i in range(len(crops))],
+            "city_id": CITIES["city_id"].to_numpy()[city],
+            "city": CITIES["city"].to_numpy()[city],
+            "split_photo": ["train"] * 24 + ["val"] * 8 + ["test"] * 8,
+            "source": "own",
+        }
+    )
+    return tables.write_table(table, tmp_path / "sample.parquet", "sample")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photographs and positions that tests marked `realdata` read."""
+    folder = os.environ.get("DEEP_IM2GPS_TEST_DATA")
+    if not folder:
+        pytest.skip("DEEP_IM2GPS_TEST_DATA is not set: no real photos to test with")
+    return Path(folder)

@@ -1,0 +1,64 @@
+"""Profiles: what is wrong is refused before any work; a failed run says where and goes on from there."""
+
+import nbformat
+import pytest
+
+from geoutils import pipeline
+from geoutils.artifacts import ROOT, read_json
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """Two notebooks: the first writes a file, the second fails unless told not to."""
+    monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    sources = {
+        "01_a": ["run_dir = ''\nnumber = 1", "open(f'{run_dir}/count.txt', 'a').write('x' * number)"],
+        "02_b": ["run_dir = ''\nfail = True", "if fail:\n    raise ValueError('seven is no city')"],
+    }
+    for name, cells in sources.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    (tmp_path / "p.yaml").write_text("name: p\nnotebooks: [{notebook: 01_a}, {notebook: 02_b}]\n")
+
+    def read(*settings: str) -> pipeline.Profile:
+        return pipeline.read_profile(tmp_path / "p.yaml", settings=settings, run_dir=tmp_path / "run")
+
+    return read
+
+
+def test_failing_cell_ends_the_run_with_its_error_and_the_next_run_goes_on_from_there(profile, tmp_path):
+    with pytest.raises(pipeline.NotebookError, match="seven is no city"):
+        pipeline.run(profile())
+    assert (tmp_path / "run/notebooks/02_b.html").exists()
+    page = pipeline.run(profile("02_b.fail=false"))
+    assert (tmp_path / "run/count.txt").read_text() == "x"  # the first notebook ran once
+    assert page.exists()
+    assert read_json(tmp_path / "run/state.json")["complete"]
+
+
+def test_changed_parameter_runs_again_from_that_notebook_on(profile, tmp_path):
+    with pytest.raises(pipeline.NotebookError):
+        pipeline.run(profile())
+    with pytest.raises(pipeline.NotebookError):
+        pipeline.run(profile("01_a.number=3"))
+    assert (tmp_path / "run/count.txt").read_text() == "xxxx"
+
+
+@pytest.mark.parametrize("setting", ["01_a.nummer=2", "03_c.number=2", "number=2", "01_a.number"])
+def test_unknown_parameter_or_step_is_refused_before_any_work(profile, tmp_path, setting):
+    with pytest.raises(ValueError, match=r"number|01_a"):
+        profile(setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_profile_names_those_there_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"sample\.yaml"):
+        pipeline.read_profile(ROOT / "profiles" / "nothing.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_sets_only_parameters_that_its_notebooks_have(path):
+    assert pipeline.read_profile(path).steps

@@ -1,0 +1,98 @@
+"""The files that describe the project agree with each other, and the imports stay light."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+import geoutils
+from geoutils.artifacts import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {NAME.match(line)[0].lower().replace("_", "-").replace(".", "-") for line in requirements}
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = [line.partition(" ;")[0].split("==") for line in lines if "==" in line.partition(" ;")[0]]
+    return {name.partition("[")[0].lower().replace("_", "-").replace(".", "-"): version for name, version in pinned}
+
+
+def test_this_geoutils_is_ours():
+    """Another distribution called geoutils is on PyPI."""
+    assert geoutils.__file__ == str(ROOT / "geoutils" / "__init__.py")
+
+
+def test_every_dependency_is_locked():
+    groups = PYPROJECT["project"]["optional-dependencies"].values()
+    wanted = names(PYPROJECT["project"]["dependencies"]) | set().union(*map(names, groups))
+    assert wanted <= set(locked())
+
+
+def test_the_lock_keeps_every_range():
+    packaging = pytest.importorskip("packaging.requirements")
+    for line in PYPROJECT["project"]["dependencies"]:
+        requirement = packaging.Requirement(line)
+        version = locked()[requirement.name.lower().replace("_", "-")]
+        assert requirement.specifier.contains(version), f"{line} against {version}"
+
+
+def test_conda_takes_its_versions_from_pyproject():
+    described = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = described["dependencies"]
+    assert [part.partition("=")[0] for part in conda] == ["python", "pip"]  # all else comes from pyproject.toml
+    assert pip == {"pip": ["-e .[dev]"]}
+    assert described["name"] == PYPROJECT["project"]["name"]
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert geoutils.__version__ == PYPROJECT["project"]["version"] == citation["version"]
+
+
+def test_every_dependency_has_its_reason_beside_it():
+    text = (ROOT / "pyproject.toml").read_text()
+    lines = re.findall(r'^    "([A-Za-z0-9._-]+)(?:\[[^]]*\])?[<>=].*$', text, flags=re.MULTILINE)
+    bare = [line for line in text.splitlines() if re.match(r'    "[a-z0-9-]+[<>=]', line) and "#" not in line]
+    assert lines
+    assert set(bare) <= {
+        line for line in bare if any(word in line for word in ("numpy", "pandas>", "pytest", "pre-commit"))
+    }
+
+
+@pytest.mark.parametrize(
+    "module", ["geoutils", "geoutils.geo", "geoutils.tables", "geoutils.cities", "geoutils.sampling"]
+)
+def test_light_modules_load_neither_torch_nor_geopandas(module):
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'geopandas', 'matplotlib', 'folium'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_workflow_runs_what_ci_runs():
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    script = (ROOT / ".ci/run").read_text()
+    for command in ("make test", "make run"):
+        assert command in workflow
+        assert command in script
+
+
+def test_imports_have_no_cycle():
+    import ast
+    from graphlib import TopologicalSorter
+
+    graph = {}
+    for path in (ROOT / "geoutils").glob("*.py"):
+        graph[path.stem] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "geoutils":
+                graph[path.stem] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("geoutils."):
+                graph[path.stem].add(node.module.split(".")[1])
+    TopologicalSorter(graph).prepare()
