@@ -40,6 +40,7 @@ class Backbone:
     width: int
     weights: str
     weights_sha256: str | None
+    made_with: dict[str, Any] = field(default_factory=dict)  # the arguments of `load`
 
     def describe(self) -> dict[str, Any]:
         """Return what decides a feature, as JSON values."""
@@ -125,7 +126,10 @@ def load(
             backbone.network.replace_classifier(num_classes)
     backbone.network.eval()
     preprocessing = backbone.preprocessing.at_size(size)
-    return replace(backbone, preprocessing=preprocessing if warp is None else replace(preprocessing, warp=warp))
+    if warp is not None:
+        preprocessing = replace(preprocessing, warp=warp)
+    made_with = {"name": name, "weights_from": str(weights_from), "size": size, "warp": warp, "seed": seed}
+    return replace(backbone, preprocessing=preprocessing, made_with=made_with)
 
 
 def without_head(network: nn.Module) -> Headless:

@@ -89,7 +89,9 @@ def extract(
     if engine.is_main_process:
         (folder / "partial.npy").replace(folder / "features.npy")
         rate = len(missing) / (perf_counter() - started) if len(missing) else None
-        write_json(folder / "key.json", {**key, "photos_per_second": rate})  # last: it says that the store is whole
+        write_json(
+            folder / "key.json", {**key, "photos_per_second": rate, "made_with": backbone.made_with}
+        )  # last: it says that the store is whole
     engine.wait_for_everyone()
     return open_store(folder, photos)
 

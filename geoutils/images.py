@@ -42,7 +42,6 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
     if "HEIF" not in Image.OPEN:  # at the first photo: nothing is registered at import
         import pillow_heif
 
-        Image.init()
         pillow_heif.register_heif_opener()
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -1,8 +1,8 @@
 """The paper's two networks as Caffe trained them: CaffeNet (Places' "AlexNet") and the GoogLeNet of 2014.
 
-A module's path is its Caffe layer's name with "." for "/", so weights load by name. They are used as they are:
-the input is Caffe's, BGR from 0 to 255 less the mean. A new network draws its weights as the fillers of Caffe's
-training definition do, from torch's global generator.
+A module's path is its Caffe layer's name with "." for "/", so weights load by name. They are used as they are: the
+input is Caffe's, BGR from 0 to 255 less the mean. New weights are drawn as Caffe's training definitions say, from
+torch's global generator.
 """
 
 from collections import OrderedDict
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class LRN(nn.Module):
     """Local response normalisation across five neighbouring channels (Krizhevsky et al. 2012, section 3.3).
 
-    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum is a 1x1 convolution
-    with a band matrix, several times faster on a CPU than the 3-d pooling of `nn.LocalResponseNorm`.
+    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum is a 1x1
+    convolution with a band matrix, several times faster on a CPU than `nn.LocalResponseNorm`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -71,12 +71,12 @@ class _CaffeTrained(nn.Module):
 
 
 class CaffeNet(_CaffeTrained, nn.Sequential):
-    """The network of Places205-AlexNet: it pools before it normalises, and three convolutions have two groups.
+    """The network of Places205-AlexNet, which pools before it normalises.
 
     Args:
         num_classes: outputs of fc8.
 
-    Input (n, 3, 227, 227) float, or any size from 64 pixels; output logits (n, num_classes).
+    Input (n, 3, 227, 227), or any side from 64 pixels; output logits (n, num_classes).
     """
 
     def __init__(self, num_classes: int = 1000) -> None:
@@ -96,9 +96,7 @@ class CaffeNet(_CaffeTrained, nn.Sequential):
                 relu4=_relu(),
                 conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),
                 relu5=_relu(),
-                pool5=nn.AdaptiveMaxPool2d(
-                    6
-                ),  # of 13 x 13, at 227 pixels: exactly 3 x 3 windows with stride 2
+                pool5=nn.AdaptiveMaxPool2d(6),  # of 13 x 13, at 227 pixels: exactly 3 x 3 windows with stride 2
                 flatten=nn.Flatten(),
                 fc6=nn.Linear(256 * 6 * 6, 4096),
                 relu6=_relu(),
@@ -132,9 +130,7 @@ class Inception(nn.ModuleDict):
         channels: of the input; the others are outputs, of the 3x3 and the 5x5 branch as (reduced, output).
     """
 
-    def __init__(
-        self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool_proj: int
-    ) -> None:
+    def __init__(self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool_proj: int) -> None:
         super().__init__(
             {
                 "1x1": nn.Conv2d(channels, one, 1),
@@ -160,8 +156,8 @@ class GoogLeNet(_CaffeTrained):
         num_classes: outputs of each classifier.
         auxiliary: whether to have the two heads.
 
-    Input (n, 3, 224, 224) float, or any size from 32 pixels. Output logits (n, num_classes); in training mode,
-    with heads, those of loss3, loss1 and loss2, whose losses Caffe weighs 1, 0.3 and 0.3.
+    Input (n, 3, 224, 224), or any side from 32 pixels; output logits (n, num_classes). In training mode, with
+    heads, a tuple: the logits of loss3, loss1 and loss2, whose losses Caffe weighs 1, 0.3 and 0.3.
     """
 
     def __init__(self, num_classes: int = 1000, *, auxiliary: bool = True) -> None:

@@ -96,8 +96,7 @@ def read_exif_folder(folder: Path, *, source: str = "own", check_images: bool = 
     folder = Path(folder)
     root = folder.parent if folder.is_file() else folder
     files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if not p.is_dir())
-    # a name that is not UTF-8 fits no table: it is shown with marks for its bytes, and so not found
-    names = [os.fsencode(p.relative_to(root).as_posix()).decode("utf-8", "replace") for p in files]
+    names = [table_text(file.relative_to(root)) for file in files]
     images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     others = f"others: {sorted({Path(name).suffix for name in {*names} - {*images}})}"
     if not images:
@@ -123,8 +122,12 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
     Returns:
         Photos and rejected rows; together as many as the rows of `table`.
     """
-    raw = table.reindex(columns=[*SYNONYMS, "source", *REJECTED_COLUMNS]).reset_index(drop=True)
-    raw = raw.astype({name: "str" for name in raw if name not in ("latitude", "longitude", "taken_at")})
+    raw = table.reset_index(drop=True)
+    for name in (*SYNONYMS, "source", *REJECTED_COLUMNS):
+        if name not in raw:
+            raw[name] = pd.Series(None, raw.index, dtype="str")
+        elif name not in ("latitude", "longitude", "taken_at"):
+            raw[name] = raw[name].astype("str")
     latitude, longitude = (pd.to_numeric(raw[name], errors="coerce") for name in ("latitude", "longitude"))
     path, outside = _absolute(raw["path"], image_root)
     partition = raw["partition"].str.lower()
@@ -137,8 +140,9 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
         UNKNOWN_PARTITION: partition.notna() & ~partition.isin(PARTITIONS),
         OUTSIDE_ROOT: outside,
     }
-    first = np.select(list(faults.values()), list(faults), default="")
-    reason = raw["reason"].fillna(pd.Series(first, dtype="str").replace("", None))
+    first = np.select(list(faults.values()), range(len(faults)), default=-1)
+    first = pd.Series(pd.Categorical.from_codes(first, list(faults)), raw.index).astype("str")
+    reason = raw["reason"].fillna(first)
     if check_images:
         reason = reason.fillna(check_photos(path[reason.isna() & path.notna()]))
     raw["record"] = raw["photo_id"].fillna(raw["path"]).fillna(raw["record"])
@@ -147,8 +151,8 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
     rejected = _rejected(raw.assign(reason=reason)[reason.notna()])
 
     raw = raw.assign(photo_id=raw["record"], path=path, latitude=latitude, longitude=longitude)
-    raw = raw.assign(partition=partition.map(PARTITIONS))[reason.isna()]
-    photos = raw.assign(user_id=hash_users(raw["user_id"]), taken_at=_times(raw["taken_at"]))
+    photos = raw.assign(partition=partition.replace(PARTITIONS))[reason.isna()]
+    photos["user_id"], photos["taken_at"] = hash_users(photos["user_id"]), _times(photos["taken_at"])
     return Reading(conform(photos, "photos"), rejected)
 
 
@@ -166,15 +170,15 @@ def csv_batches(
     path = Path(path)
     records = _records(path)
     _, header = next(records, (0, []))
-    places, width = _places(header, columns or {}, path), len(header)
+    places, width, name = _places(header, columns or {}, path), len(header), table_text(path.name)
     batch = list(islice(records, batch_rows))
     while True:
         rows = [fields if len(fields) == width else None for _, fields in batch]
         raw = {ours: [row and (row[at].strip() or None) for row in rows] for ours, at in places.items()}
-        raw["record"] = [f"{path.name}:{line}" for line, _ in batch]
+        raw["record"] = [f"{name}:{line}" for line, _ in batch]
         raw["reason"] = [None if row else BROKEN for row in rows]
         raw["detail"] = [None if len(f) == width else f"{len(f)} fields, not {width}: {f}" for _, f in batch]
-        yield pd.DataFrame(raw, dtype="str")
+        yield pd.DataFrame(raw, columns=[*SYNONYMS, *REJECTED_COLUMNS], dtype="str")
         if not (batch := list(islice(records, batch_rows))):
             return
 
@@ -199,6 +203,11 @@ def text_lines(path: Path) -> Iterator[str]:
                 yield line
         except (EOFError, OSError) as error:
             yield f"the rest can't be read: {error}\n"
+
+
+def table_text(path: Path | str) -> str:
+    """Return a path as text; a name that is not UTF-8, which fits no table, with marks, and so not found."""
+    return os.fsencode(Path(path).as_posix()).decode("utf-8", "replace")
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -257,9 +266,10 @@ def _absolute(paths: pd.Series, root: Path | None) -> tuple[pd.Series, pd.Series
 
 
 def _rejected(bad: pd.DataFrame) -> pd.DataFrame:
-    found = bad[["latitude", "longitude", "partition", "path"]].astype("str").fillna("")
-    found = pd.Series([" ".join(row).strip() for row in found.to_numpy()], bad.index, dtype="str")
-    bad = bad.assign(record=bad["record"].str[:200], detail=bad["detail"].fillna(found).str[:200])
+    latitude, longitude = (bad[name].astype("str").fillna("") for name in ("latitude", "longitude"))
+    found = latitude + " " + longitude + " " + bad["partition"].fillna("") + " " + bad["path"].fillna("")
+    detail = bad["detail"].fillna(found.str.strip())
+    bad = bad.assign(record=bad["record"].str[:200], detail=detail.str[:200])
     return bad[list(REJECTED_COLUMNS)].reset_index(drop=True)
 
 

@@ -55,15 +55,11 @@ class Preprocessing:
         """
         if augment not in AUGMENTATIONS:
             raise ValueError(f"augment must be one of {AUGMENTATIONS}, found {augment!r}")
-        resample = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
         if augment == "resized_crop":
-            photo = photo.resize((self.size, self.size), resample, box=_random_box(photo.size, rng))
+            photo = photo.resize((self.size, self.size), self._filter, box=_random_box(photo.size, rng))
             top = left = round((self.resize - self.size) / 2)
         else:
-            photo = photo.resize(self._resized(photo.size), resample)
-            spare = photo.height - self.size, photo.width - self.size
-            top, left = (rng.integers(n + 1) if augment else round(n / 2) for n in spare)
-            photo = photo.crop((left, top, left + self.size, top + self.size))
+            photo, top, left = self._cropped(photo, rng if augment else None)
         pixels = np.asarray(photo, dtype=np.float32)
         if augment and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
@@ -72,11 +68,25 @@ class Preprocessing:
         values = pixels.transpose(2, 0, 1) * np.float32(self.scale) - self._mean_at(top, left)
         return torch.from_numpy(np.ascontiguousarray(values / np.float32(self.std)[:, None, None]))
 
+    def crop(self, photo: Image.Image) -> Image.Image:
+        """Return the centre of a photo that the network sees, an RGB image of size x size."""
+        return self._cropped(photo, None)[0]
+
     def describe(self) -> dict[str, Any]:
         """Return the settings as JSON values; a mean image becomes its key."""
         mean = np.asarray(self.mean, dtype=np.float32)
         named = mean.tolist() if mean.ndim == 1 else content_key(mean.tolist())
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "mean": named}
+
+    @property
+    def _filter(self) -> Image.Resampling:
+        return Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
+
+    def _cropped(self, photo: Image.Image, rng: np.random.Generator | None) -> tuple[Image.Image, int, int]:
+        photo = photo.resize(self._resized(photo.size), self._filter)
+        spare = photo.height - self.size, photo.width - self.size
+        top, left = (int(rng.integers(n + 1)) if rng else round(n / 2) for n in spare)
+        return photo.crop((left, top, left + self.size, top + self.size)), top, left
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.warp:

@@ -136,11 +136,22 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
 def write_reading(reading: Reading, run_dir: Path, notebook: str) -> pd.DataFrame:
     """Write what a reader gave: photos.parquet, rejected.csv and the ledger's line; return the photo table."""
     photos = write_table(reading.photos, Path(run_dir) / "photos.parquet", "photos")
-    with atomic_path(Path(run_dir) / "rejected.csv") as temporary:
-        reading.rejected.to_csv(temporary, index=False)
+    write_csv(reading.rejected, Path(run_dir) / "rejected.csv")
     row = ledger_row("read and checked", reading.rows_in, len(photos), reading.rejected["reason"])
     write_ledger([row], run_dir, notebook)
     return photos
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write a small result as CSV, atomically, without its index; return the path."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return Path(path)
+
+
+def predictions_name(method: str, backbone: str, protocol: str) -> str:
+    """Return the name of a predictions file, such as "svm-efficientnet_lite0-photo"."""
+    return "-".join(part.replace("/", "_") for part in (method, backbone, protocol))
 
 
 def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> Path:
@@ -190,8 +201,7 @@ def ledger_row(step: str, rows_in: int, rows_out: int, why: pd.Series | str = ""
 def write_ledger(rows: list[dict], run_dir: Path, notebook: str) -> pd.DataFrame:
     """Write a notebook's ledger lines to `run_dir/ledger/<notebook>.csv` and return them as a table."""
     table = pd.DataFrame(rows, columns=["step", "rows_in", "rows_out", "why"])
-    with atomic_path(Path(run_dir) / "ledger" / f"{notebook}.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, Path(run_dir) / "ledger" / f"{notebook}.csv")
     return table
 
 

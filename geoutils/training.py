@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from geoutils import backbones
+from geoutils import backbones, results
 from geoutils.artifacts import atomic_path, content_key, provenance, read_json, write_json
 from geoutils.datasets import PhotoDataset, photo_loader, photos_key
 from geoutils.engine import accelerator
@@ -198,6 +198,21 @@ def predict_logits(
     network = engine.prepare_model(backbone.network.to(memory_format=torch.channels_last), evaluation_mode=True)
     logits, _ = _evaluate(engine, network.eval(), PhotoDataset(paths, backbone.preprocessing), batch_size)
     return logits.numpy()
+
+
+def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.DataFrame:
+    """Predict a sample's validation and test photos with a finished model, and write the predictions.
+
+    Args:
+        folder: the model's. predictions: the folder of predictions files.
+    """
+    backbone, described = load_model(folder)
+    config = described["config"]
+    asked = sample[sample[f"split_{config['protocol']}"].isin(["val", "test"])]
+    logits = predict_logits(backbone, asked["path"], precision=config["precision"])
+    told = {name: described[name] for name in ("backbone", "weights", "provenance")}
+    told |= {"method": "finetune", "seed": config["seed"], "settings": config}
+    return results.write(predictions, sample, config["protocol"], logits, described["classes"], told)
 
 
 class _Run:

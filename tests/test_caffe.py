@@ -96,19 +96,31 @@ def test_reading_copies_nothing_and_loading_one_blob_at_a_time(tmp_path):
     assert all((layer.weight == 1).all() for layer in network.values())
 
 
+def outcome(read, path):
+    """Return what a reader gives, or the one kind of error that it may raise, which must name the file."""
+    try:
+        return read(path)
+    except ValueError as error:
+        return str(error) if str(path) in str(error) else pytest.fail(f"{error} does not name {path}")
+
+
 @same_folder
 @given(cut=st.integers(0, 10_000))
 def test_a_truncated_file_is_an_error_or_whole_layers(cut, tmp_path):
     path = caffe_files.write_caffemodel(tmp_path / "a.caffemodel", SMALL)
     whole = path.read_bytes()
     path.write_bytes(whole[: cut % len(whole)])
-    try:
-        layers = read_caffemodel(path)
-    except ValueError as error:
-        assert str(path) in str(error)
-    else:  # cut between two layers: then the network misses one
+    layers = outcome(read_caffemodel, path)
+    if not isinstance(layers, str):  # cut between two layers: then the network misses one
         assert list(layers) == ["conv/1"]
         assert "'fc' needs" in mismatches(small_network(), layers)[0]
+
+
+def test_a_file_that_ends_within_the_weights_asks_for_a_whole_download(tmp_path):
+    path = caffe_files.write_caffemodel(tmp_path / "a.caffemodel", SMALL)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="is the download complete"):
+        read_caffemodel(path)
 
 
 @same_folder
@@ -116,9 +128,8 @@ def test_a_truncated_file_is_an_error_or_whole_layers(cut, tmp_path):
 def test_random_bytes_raise_nothing_but_a_value_error(content, tmp_path):
     path = tmp_path / "random"
     path.write_bytes(content)
-    for read in (read_caffemodel, read_binaryproto):
-        with pytest.raises(ValueError, match="can't be read as a Caffe"):
-            read(path)
+    assert isinstance(outcome(read_caffemodel, path), str | dict)
+    assert isinstance(outcome(read_binaryproto, path), str | np.ndarray)
 
 
 @same_folder
@@ -131,10 +142,7 @@ def test_changed_bytes_raise_nothing_but_a_value_error(changes, tmp_path):
         for place, byte in changes:
             content[place % len(content)] = byte
         path.write_bytes(content)
-        try:
-            read(path)
-        except ValueError as error:
-            assert str(path) in str(error)
+        assert isinstance(outcome(read, path), str | dict | np.ndarray)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,314 @@
+"""Accuracy with its interval, cities and distances, and the paper's Table I: numbers from predictions tables.
+
+Results count test rows only. `cities` has one row a class: city_id, city, country, latitude, longitude.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from geoutils.geo import ERROR_THRESHOLDS_KM, great_circle_km
+from geoutils.tables import PROTOCOLS, conform
+
+MIN_TEST_PHOTOS = 20  # below, nothing is claimed about a city
+RESAMPLES = 2_000
+METHODS = ("chance", "knn", "svm", "finetune")
+# Table I of "Diving Deeper into IM2GPS": accuracy of a method on a backbone
+PAPER_TABLE_1 = {
+    ("chance", ""): 0.0270,
+    ("knn", "places205_alexnet"): 0.0290,
+    ("svm", "places205_alexnet"): 0.1877,
+    ("finetune", "places205_alexnet"): 0.2203,
+    ("finetune", "places205_googlenet"): 0.3330,
+}
+_SIDECAR = ["method", "backbone", "weights", "protocol", "origin"]
+
+
+class Interval(NamedTuple):
+    """A share and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Threshold(NamedTuple):
+    """The confidence from which a guess is given, and the precision and share of photos answered with it."""
+
+    confidence: float
+    precision: float
+    coverage: float
+
+
+def predictions_table(
+    photo_ids: ArrayLike,
+    true: ArrayLike,
+    scores: ArrayLike,
+    classes: ArrayLike,
+    split: ArrayLike,
+    *,
+    temperature: float | None = 1.0,
+) -> pd.DataFrame:
+    """Turn scores into a checked predictions table.
+
+    Args:
+        photo_ids, true: shape (n,); `true` are city ids.
+        scores: shape (n, classes), higher is likelier.
+        classes: shape (classes,), city ids.
+        split: "val" or "test", shape (n,) or one for all.
+        temperature: confidence is the best class's softmax of scores / temperature (see `fit_temperature`); None
+            where scores are shares or probabilities, and confidence is the best of them (at most 1).
+    """
+    scores, classes = np.asarray(scores, np.float64), np.asarray(classes)
+    if scores.shape != (len(photo_ids), len(classes)) or not np.isfinite(scores).all():
+        wanted = (len(photo_ids), len(classes))
+        raise ValueError(f"expected finite scores of shape {wanted} (photos, classes); found {scores.shape}")
+    best = classes[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
+    shares = scores.clip(max=1) if temperature is None else softmax(scores, temperature)
+    columns = {"photo_id": photo_ids, "city_id": true, "predicted": best[:, 0], "top5": best.tolist()}
+    return conform(pd.DataFrame({**columns, "confidence": shares.max(1), "split": split}), "predictions")
+
+
+def softmax(scores: ArrayLike, temperature: float = 1.0) -> np.ndarray:
+    """Return probabilities that add up to 1 in each row of scores / temperature, shape (n, classes)."""
+    from scipy import special
+
+    return special.softmax(np.asarray(scores, np.float64) / temperature, axis=1)
+
+
+def fit_temperature(scores: ArrayLike, true: ArrayLike, classes: ArrayLike) -> float:
+    """Return the temperature that makes validation labels likeliest (Guo et al. 2017, section 4.2)."""
+    from scipy import optimize, special
+
+    scores, rows = np.asarray(scores, np.float64), np.arange(len(true))
+    own = pd.Index(classes).get_indexer(true)
+    if (own < 0).any():
+        raise ValueError(f"city {np.asarray(true)[own < 0][0]} is none of the classes; fit on photos of these only")
+
+    def surprise(log_temperature: float) -> float:
+        return -special.log_softmax(scores / np.exp(log_temperature), axis=1)[rows, own].mean()
+
+    return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-7, 7), method="bounded").x))
+
+
+def accuracy_interval(correct: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:
+    """Return the share of correct photos with a 95 % interval; all nan for no photo.
+
+    Args:
+        correct: bool, shape (n,).
+        groups: photographers, shape (n,), null where unknown (then each photo stands alone). With groups the
+            interval also covers the percentiles of a bootstrap that draws whole groups, since the photos of one
+            photographer are alike; without, photos are taken as independent (Wilson 1927).
+    """
+    from scipy.stats import binomtest
+
+    correct = np.asarray(correct, bool)
+    if not len(correct):
+        return Interval(np.nan, np.nan, np.nan)
+    low, high = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+    if groups is not None:
+        codes = pd.factorize(np.asarray(groups, object))[0]
+        codes[codes < 0] = codes.max() + 1 + np.arange((codes < 0).sum())
+        hits, sizes = np.bincount(codes, correct), np.bincount(codes)
+        rng = np.random.default_rng(seed)
+        draws = (rng.integers(len(sizes), size=len(sizes)) for _ in range(RESAMPLES))
+        drawn_low, drawn_high = np.quantile([hits[draw].sum() / sizes[draw].sum() for draw in draws], [0.025, 0.975])
+        low, high = min(low, drawn_low), max(high, drawn_high)
+    return Interval(float(correct.mean()), float(low), float(high))
+
+
+def top_k_accuracy(predictions: pd.DataFrame, k: int = 5) -> float:
+    """Return the share of test photos whose city is among the first k guesses (k up to 5)."""
+    test = _test(predictions)
+    return float(np.mean([city in best[:k] for city, best in zip(test["city_id"], test["top5"], strict=True)]))
+
+
+def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.DataFrame) -> pd.DataFrame:
+    """Return Table I: one row a predictions file, in the paper's order, then by backbone.
+
+    Args:
+        predictions: name -> (table, sidecar), from `tables.read_predictions`.
+        sample: the sample table that they were made from.
+
+    Returns:
+        method, backbone, weights, protocol, accuracy, ci_low, ci_high (fractions), n_test, paper (null off the
+        paper's rows), origin, top5, interval (what the interval assumes) and name.
+
+    Raises:
+        ValueError: if a sidecar lacks a key, or predictions and sample do not speak of the same test photos.
+    """
+    rows = []
+    for name, (table, sidecar) in predictions.items():
+        if absent := [key for key in _SIDECAR if key not in sidecar]:
+            raise ValueError(f"{name}.json lacks {absent}; it needs {_SIDECAR}")
+        test = _matched(table, sample, sidecar["protocol"], name)
+        grouped = test["user_id"].notna().any()
+        found = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
+        row = {key: sidecar[key] for key in _SIDECAR} | dict(zip(["accuracy", "ci_low", "ci_high"], found, strict=True))
+        row |= {"n_test": len(test), "paper": PAPER_TABLE_1.get(_key(row), np.nan), "top5": top_k_accuracy(table)}
+        rows.append(row | {"interval": "by user" if grouped else "photos assumed independent", "name": name})
+    first = ["method", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "paper", "origin"]
+    return pd.DataFrame(sorted(rows, key=_rank), columns=[*first, "top5", "interval", "name"])
+
+
+def _key(row: dict) -> tuple[str, str]:
+    return row["method"], "" if row["method"] == "chance" else row["backbone"]
+
+
+def _rank(row: dict) -> tuple:
+    def place(value, order) -> int:
+        return list(order).index(value) if value in order else len(order)
+
+    in_paper = row["backbone"] in {backbone for _, backbone in PAPER_TABLE_1}
+    family = not in_paper, str(row["backbone"]), place(row["method"], METHODS)
+    return place(_key(row), PAPER_TABLE_1), *family, place(row["protocol"], PROTOCOLS), row["name"]
+
+
+def _test(predictions: pd.DataFrame) -> pd.DataFrame:
+    test = predictions[predictions["split"] == "test"]
+    if test.empty:
+        raise ValueError(f"expected predictions with test rows; found none among {len(predictions)} rows")
+    return test
+
+
+def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, name: str) -> pd.DataFrame:
+    """Return the test rows with the sample's columns, or say which photos do not match."""
+    split = f"split_{protocol}"
+    joined = predictions.merge(sample, on="photo_id", how="left", suffixes=("", "_there"))
+    faults = {
+        "not in the sample": joined["city_id_there"].isna(),
+        "of another city in the sample": joined["city_id_there"] != joined["city_id"],
+        f"on another side of {split} in the sample": joined[split].fillna("none") != joined["split"],
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            some = joined.loc[rows, "photo_id"].head(3).tolist()
+            raise ValueError(f"{name}: {rows.sum()} photos are {fault}, such as {some}; predict on this sample again")
+    test, expected = _test(joined), (sample[split] == "test").sum()
+    if len(test) < expected:
+        raise ValueError(f"{name}: {len(test)} of the sample's {expected} test photos were predicted; predict all")
+    return test
+
+
+def _positions(ids: pd.Series, cities: pd.DataFrame) -> np.ndarray:
+    positions = pd.Index(cities["city_id"]).get_indexer(ids)
+    if (positions < 0).any():
+        unknown = sorted(set(ids[positions < 0]))
+        raise ValueError(f"{len(unknown)} cities are not in the table of {len(cities)} cities, such as {unknown[:3]}")
+    return positions
+
+
+def confusion(predictions: pd.DataFrame, cities: pd.DataFrame) -> pd.DataFrame:
+    """Count test photos by true (index) and predicted city (columns), in the order of `cities`, absent ones too.
+
+    A name that two cities bear gets its country: "Birmingham (GB)".
+    """
+    test, twice = _test(predictions), cities["city"].duplicated(keep=False)
+    labels = cities["city"].where(~twice, cities["city"] + " (" + cities["country"] + ")")
+    counts = np.zeros((len(cities), len(cities)), np.int64)
+    np.add.at(counts, (_positions(test["city_id"], cities), _positions(test["predicted"], cities)), 1)
+    return pd.DataFrame(counts, pd.Index(labels, name="true"), pd.Index(labels, name="predicted"))
+
+
+def per_city(predictions: pd.DataFrame, cities: pd.DataFrame) -> pd.DataFrame:
+    """Return each city's test accuracy.
+
+    Returns:
+        city_id, city, country, latitude, longitude, n_test, correct, accuracy, ci_low, ci_high (Wilson), enough
+        (20 test photos or more) and, where enough, confused_with: the three likeliest wrong cities with shares.
+    """
+    counts = confusion(predictions, cities)
+    n_test, correct = counts.sum(axis=1).to_numpy(), np.diag(counts)
+    intervals = [accuracy_interval(np.arange(n) < hits) for n, hits in zip(n_test, correct, strict=True)]
+    wrong = counts.mask(np.eye(len(counts), dtype=bool), 0)
+    first = [row[row > 0].nlargest(3) / n for (_, row), n in zip(wrong.iterrows(), n_test, strict=True)]
+    table = cities[["city_id", "city", "country", "latitude", "longitude"]].reset_index(drop=True)
+    table = table.assign(n_test=n_test, correct=correct)
+    table[["accuracy", "ci_low", "ci_high"]] = intervals
+    table["enough"] = table["n_test"] >= MIN_TEST_PHOTOS
+    shares = [", ".join(f"{city} {share:.0%}" for city, share in row.items()) for row in first]
+    return table.assign(confused_with=np.where(table["enough"], shares, ""))
+
+
+def order_geographically(cities: pd.DataFrame) -> np.ndarray:
+    """Return the row numbers of `cities` so that neighbours on the globe are neighbours, the western end first."""
+    latitude, longitude = cities["latitude"].to_numpy(), cities["longitude"].to_numpy()
+    order = _leaves(great_circle_km(latitude[:, None], longitude[:, None], latitude, longitude))
+    return order if longitude[order[0]] <= longitude[order[-1]] else order[::-1]
+
+
+def order_by_confusion(confusion: pd.DataFrame) -> np.ndarray:
+    """Return the row numbers of a confusion matrix so that cities taken for each other are neighbours."""
+    counts = confusion.to_numpy(np.float64)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return _leaves(1 - (shares + shares.T) / 2)
+
+
+def _leaves(distances: np.ndarray) -> np.ndarray:
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(distances) < 2:
+        return np.arange(len(distances))
+    np.fill_diagonal(distances, 0)
+    condensed = squareform(distances, checks=False)
+    return leaves_list(linkage(condensed, "average", optimal_ordering=True))
+
+
+def error_km(predictions: pd.DataFrame, cities: pd.DataFrame, sample: pd.DataFrame) -> pd.Series:
+    """Return the distance from each test photo's own position to the centre of its predicted city.
+
+    Returns:
+        Great-circle kilometres, float64, by photo_id.
+    """
+    test = _test(predictions)
+    own = sample.set_index("photo_id")[["latitude", "longitude"]].reindex(test["photo_id"])
+    if (unknown := own.index[own["latitude"].isna()]).size:
+        raise ValueError(f"{len(unknown)} photos have no position in the sample, such as {list(unknown[:3])}")
+    centres = cities.iloc[_positions(test["predicted"], cities)]
+    distances = great_circle_km(*own.to_numpy().T, centres["latitude"], centres["longitude"])
+    return pd.Series(distances, own.index, name="error_km")
+
+
+def within_thresholds(errors: pd.Series) -> pd.DataFrame:
+    """Return threshold_km (street, city, region, country, continent) and the share of errors at most as large."""
+    shares = [float(np.mean(errors <= threshold)) for threshold in ERROR_THRESHOLDS_KM]
+    return pd.DataFrame({"threshold_km": ERROR_THRESHOLDS_KM, "share": shares})
+
+
+def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, float]:
+    """Test whether two methods differ on the test photos that both saw (McNemar's exact test, two-sided).
+
+    Returns:
+        n, only_a and only_b (photos that one alone got right), p_value.
+    """
+    from scipy.stats import binomtest
+
+    both = _test(a).merge(_test(b), on="photo_id", suffixes=("_a", "_b"))
+    if both.empty or (both["city_id_a"] != both["city_id_b"]).any():
+        raise ValueError(
+            "expected predictions of the same photos and cities; found no photo in common, or other cities"
+        )
+    right_a, right_b = both["predicted_a"] == both["city_id_a"], both["predicted_b"] == both["city_id_b"]
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p_value = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    return {"n": len(both), "only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
+
+
+def confidence_threshold(predictions: pd.DataFrame, target_precision: float) -> Threshold:
+    """Choose on validation rows the lowest confidence from which guesses reach a precision.
+
+    At least 20 photos must lie above it; where none does, the confidence is infinite and nothing is answered.
+    """
+    val = predictions[predictions["split"] == "val"].sort_values("confidence", ascending=False)
+    right, number = (val["predicted"] == val["city_id"]).to_numpy(), np.arange(1, len(val) + 1)
+    curve = pd.DataFrame({"confidence": val["confidence"], "precision": right.cumsum() / number, "number": number})
+    curve = curve[~curve["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
+    enough = curve[(curve["precision"] >= target_precision) & (curve["number"] >= MIN_TEST_PHOTOS)]
+    if enough.empty:
+        return Threshold(np.inf, np.nan, 0.0)
+    last = enough.iloc[-1]
+    return Threshold(float(last["confidence"]), float(last["precision"]), float(last["number"] / len(val)))

@@ -1,0 +1,170 @@
+"""Look closely at one city or one photo of a finished run: what the widgets of notebook 08 show."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from geoutils import backbones, evaluation, maps, plots, results, tables
+from geoutils.artifacts import read_json
+from geoutils.backbones import Backbone
+from geoutils.features import open_store
+from geoutils.images import open_photo
+from geoutils.predict import Predictor, embed_photos, load_predictor
+
+
+class Look(NamedTuple):
+    """An opened run: its sample, cities, predictions, and the method that validates best."""
+
+    run_dir: Path
+    sample: pd.DataFrame
+    cities: pd.DataFrame
+    predictions: dict[str, tuple[pd.DataFrame, dict]]
+    best: str
+
+    @property
+    def methods(self) -> list[str]:
+        """Name the methods that learnt something."""
+        return [name for name, (_, told) in self.predictions.items() if told["method"] != "chance"]
+
+    @property
+    def test_photos(self) -> list[str]:
+        """Return the paths of the test photos of the best method, surest first."""
+        table = self.predictions[self.best][0].query("split == 'test'").sort_values("confidence", ascending=False)
+        return self.sample.set_index("photo_id").loc[table["photo_id"], "path"].tolist()
+
+
+def open_run(run_dir: Path) -> Look:
+    """Open a finished run.
+
+    Raises:
+        FileNotFoundError: if it has no sample or predictions yet.
+    """
+    run_dir = Path(run_dir)
+    predictions = tables.read_predictions(run_dir / "predictions")
+    cities = pd.read_csv(run_dir / "cities.csv", keep_default_na=False)
+    cities = cities.iloc[evaluation.order_geographically(cities)].reset_index(drop=True)
+    best = results.best_method(predictions)
+    return Look(run_dir, tables.read_table(run_dir / "sample.parquet", "sample"), cities, predictions, best)
+
+
+def show_city(look: Look, method: str, city: str) -> None:
+    """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
+    from IPython.display import display
+
+    predictions, told = look.predictions[method]
+    mistaken = results.mistaken_for(evaluation.confusion(predictions, look.cities), look.cities, city)
+    display(maps.static_mistaken_map(mistaken, city=city, origin=told["origin"]))
+    chosen = city_photos(predictions, look.sample, city)
+    titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)
+    display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=told["origin"]))
+
+
+def show_photo(look: Look, method: str, path: Path | str) -> None:
+    """Show a photo's likeliest cities on a map, the training photos most like it, and where the network looks."""
+    from IPython.display import display
+
+    predictor = load_predictor(look.run_dir, method, allow_synthetic=True)
+    origin = predictor.told["origin"]
+    likely = photo_cities(predictor, path)
+    display(likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}).hide())
+    percent = likely.assign(percent=(100 * likely["probability"]).round(1))
+    display(maps.static_city_map(percent, origin=origin, title="The likeliest cities", value="percent"))
+    near = nearest_photos(predictor, look, path)
+    titles = near["city"] + near["similarity"].map(" {:.2f}".format)
+    display(plots.photo_grid([path, *near["path"]], ["this photo", *titles], origin=origin))
+    if predictor.told["method"] == "finetune":
+        best = predictor.told["class_ids"].index(likely["city_id"].iloc[0])
+        display(grad_cam(predictor.backbone, path, best))
+
+
+def city_photos(predictions: pd.DataFrame, sample: pd.DataFrame, city: str, *, number: int = 6) -> pd.DataFrame:
+    """Choose a city's surest right, surest wrong and least sure test photos.
+
+    Returns:
+        photo_id, path, predicted (name), confidence and kind ("right", "wrong", "unsure"); at most `number` a kind.
+    """
+    names = sample.drop_duplicates("city_id").set_index("city_id")["city"]
+    test = predictions[predictions["split"] == "test"].merge(sample[["photo_id", "path"]], on="photo_id")
+    test = test[test["city_id"].map(names) == city].assign(predicted=test["predicted"].map(names))
+    if test.empty:
+        raise ValueError(f"no test photos of {city!r}; there are some of {', '.join(sorted(names)[:10])}, ...")
+    by_confidence = test.sort_values("confidence", ascending=False)
+    right = by_confidence["predicted"] == city
+    chosen = {
+        "right": by_confidence[right].head(number),
+        "wrong": by_confidence[~right].head(number),
+        "unsure": by_confidence.tail(number),
+    }
+    parts = [rows.assign(kind=kind) for kind, rows in chosen.items()]
+    return pd.concat(parts)[["photo_id", "path", "predicted", "confidence", "kind"]].reset_index(drop=True)
+
+
+def photo_cities(predictor: Predictor, path: Path | str, *, number: int = 5) -> pd.DataFrame:
+    """Return the likeliest cities of one photo with calibrated probabilities: the cities' columns and `probability`."""
+    shares = evaluation.softmax(predictor.score(pd.Series([str(path)])), predictor.temperature)[0]
+    return predictor.cities.assign(probability=shares).nlargest(number, "probability").reset_index(drop=True)
+
+
+def nearest_photos(predictor: Predictor, look: Look, path: Path | str, *, number: int = 6) -> pd.DataFrame:
+    """Find the training photos most like one photo, in the features of the run's last store, as evidence for its city.
+
+    Returns:
+        photo_id, path, city, similarity (cosine), most alike first; the photo itself is left out.
+    """
+    name = read_json(look.run_dir / "features.json")[-1]
+    store = open_store(look.run_dir / "features" / name, look.sample)
+    train = look.sample[f"split_{predictor.told['protocol']}"] == "train"
+    train = (train & (look.sample["path"] != str(path))).to_numpy()
+    asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))[0]
+    rows = store.rows[train]
+    alike = rows @ asked / (np.linalg.norm(rows, axis=1) * np.linalg.norm(asked) + 1e-12)
+    best = np.argsort(-alike, kind="stable")[:number]
+    found = look.sample.loc[train, ["photo_id", "path", "city"]].iloc[best]
+    return found.assign(similarity=alike[best]).reset_index(drop=True)
+
+
+def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Image:
+    """Paint where a fine-tuned network looks when it names a class (Selvaraju et al. 2017), over the photo's crop.
+
+    The layer is the last one whose output is still a map.
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+    from matplotlib import colormaps
+
+    preprocessing = backbone.preprocessing
+    photo = open_photo(path, shortest_side=preprocessing.resize)
+    pixels = preprocessing(photo)[None]
+    network = backbone.network.cpu().eval()
+    cam = LayerGradCam(network, _last_map(network, pixels))
+    heat = cam.attribute(pixels, target=int(class_index), relu_attributions=True)
+    heat = LayerAttribution.interpolate(heat, pixels.shape[2:], "bilinear")[0, 0].detach().numpy()
+    heat = heat / max(heat.max(), 1e-12)
+    crop = np.asarray(preprocessing.crop(photo), dtype=np.float64)
+    painted = 255 * colormaps["inferno"](heat)[..., :3]
+    weight = 0.6 * heat[..., None]
+    return Image.fromarray((crop * (1 - weight) + painted * weight).astype(np.uint8))
+
+
+def default_photo(predictions: pd.DataFrame, sample: pd.DataFrame) -> str:
+    """Return the path of the test photo that a method is surest of."""
+    surest = predictions[predictions["split"] == "test"].nlargest(1, "confidence")["photo_id"].iloc[0]
+    return sample.set_index("photo_id").loc[surest, "path"]
+
+
+def _last_map(network: torch.nn.Module, pixels: torch.Tensor) -> torch.nn.Module:
+    maps = []
+
+    def note(module: torch.nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[-1] > 1:
+            maps.append(module)
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    with torch.inference_mode():
+        network(pixels)
+    for hook in hooks:
+        hook.remove()
+    return maps[-1]

@@ -1,0 +1,140 @@
+"""In which city were these photos taken? A finished run's method, on photos of anyone's own. Cities only, never a
+finer position."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from geoutils import backbones, classifiers, evaluation, features, results, tables, training
+from geoutils.artifacts import read_json
+from geoutils.datasets import PhotoDataset, photo_loader
+from geoutils.engine import accelerator, autocast_dtype
+from geoutils.images import check_photos
+from geoutils.photos import IMAGE_SUFFIXES
+
+NONE_OF_THESE = "none of these"
+WANTED = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
+
+
+class Predictor(NamedTuple):
+    """A method of a run, ready to score photos.
+
+    score: paths -> (n, classes) scores. cities: city_id, city, country, in the order of the classes. temperature: turns
+    scores into probabilities. threshold: the probability below which the answer is "none of these".
+    """
+
+    score: Callable[[pd.Series], np.ndarray]
+    cities: pd.DataFrame
+    temperature: float
+    threshold: float
+    told: dict[str, Any]
+    backbone: backbones.Backbone
+
+
+def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
+    """Load a method of a finished run: a fine-tuned network, or kNN or SVM on frozen features.
+
+    Args:
+        method: a name under `predictions/`, such as "svm-efficientnet_lite0-photo"; None: the one that validates best.
+        allow_synthetic: take a method that learnt from made-up photos, whose answers about real ones mean nothing.
+
+    Raises:
+        FileNotFoundError: if the run has no predictions. ValueError: for an unknown method, or a made-up world.
+    """
+    run_dir = Path(run_dir)
+    found = {name: (t, told) for name, (t, told) in tables.read_predictions(run_dir / "predictions").items()}
+    usable = {name: value for name, value in found.items() if value[1]["method"] != "chance"}
+    if not usable:
+        raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
+    name = method or results.best_method(usable)
+    if name not in usable:
+        raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
+    table, told = usable[name]
+    if told["origin"].startswith("SYNTHETIC") and not allow_synthetic:
+        raise ValueError(
+            f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
+            "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
+        )
+    cities = pd.read_csv(run_dir / "cities.csv", keep_default_na=False).set_index("city_id").loc[told["class_ids"]]
+    score, backbone = _finetuned(run_dir, name) if told["method"] == "finetune" else _frozen(run_dir, told)
+    threshold = evaluation.confidence_threshold(table, WANTED).confidence
+    return Predictor(score, cities.reset_index(), told["temperature"], threshold, {"name": name, **told}, backbone)
+
+
+def predict(
+    predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None, top: int = 5
+) -> pd.DataFrame:
+    """Name the city of each photo, or say "none of these", or why the file can't be read.
+
+    Args:
+        paths: photos, or folders that are searched for photos.
+        min_confidence: probability below which no city is named; None takes the one set on validation photos.
+
+    Returns:
+        file, answer, confidence, first_5 ("city 41 %, ..."), fault (null for a good file), method, origin; one row a
+        file, in order.
+
+    Raises:
+        FileNotFoundError: if there is no photo at all.
+    """
+    files = _files(paths)
+    faults = check_photos(files)
+    good = files[faults.isna()]
+    lowest = predictor.threshold if min_confidence is None else min_confidence
+    table = pd.DataFrame({"file": files, "answer": None, "confidence": np.nan, "first_5": None, "fault": faults})
+    if len(good):
+        shares = evaluation.softmax(predictor.score(good), predictor.temperature)
+        names = predictor.cities["city"].to_numpy()
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+        confidence = shares.max(axis=1)
+        table.loc[good.index, "answer"] = np.where(confidence >= lowest, names[best[:, 0]], NONE_OF_THESE)
+        table.loc[good.index, "confidence"] = confidence
+        table.loc[good.index, "first_5"] = [
+            ", ".join(f"{names[i]} {row[i]:.0%}" for i in order) for row, order in zip(shares, best, strict=True)
+        ]
+    return table.assign(method=predictor.told["name"], origin=predictor.told["origin"])
+
+
+def _files(paths: Sequence[Path]) -> pd.Series:
+    files: list[str] = []
+    for path in map(Path, paths):
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        files += map(str, inside)
+    if not files:
+        raise FileNotFoundError(f"no photo under {', '.join(map(str, paths))}; expected {' '.join(IMAGE_SUFFIXES)}")
+    return pd.Series(files, dtype="str")
+
+
+def _finetuned(run_dir: Path, name: str) -> tuple[Callable[[pd.Series], np.ndarray], backbones.Backbone]:
+    backbone, _ = training.load_model(run_dir / "models" / name)
+    return lambda paths: training.predict_logits(backbone, paths), backbone
+
+
+def _frozen(run_dir: Path, told: dict[str, Any]) -> tuple[Callable[[pd.Series], np.ndarray], backbones.Backbone]:
+    """Fit the classifier anew on the stored features, which takes seconds, and embed new photos for it."""
+    sample = tables.read_table(run_dir / "sample.parquet", "sample")
+    stores = (features.open_store(run_dir / "features" / f, sample) for f in read_json(run_dir / "features.json"))
+    store = next(s for s in stores if s.key["backbone"] == told["backbone"])
+    train = (sample[f"split_{told['protocol']}"] == "train").to_numpy()
+    settings = told["settings"]
+    steps = classifiers.preprocess(settings["preprocess"])
+    fresh = classifiers.KNN(k=settings["k"]) if told["method"] == "knn" else classifiers.LinearSVM(C=settings["C"])
+    classifier = fresh.fit(steps.fit_transform(store.rows[train]), sample.loc[train, "city_id"].to_numpy())
+    backbone = backbones.load(**store.key["made_with"])
+
+    def score(paths: pd.Series) -> np.ndarray:
+        return classifier.decision_function(steps.transform(embed_photos(backbone, paths)))
+
+    return score, backbone
+
+
+def embed_photos(backbone: backbones.Backbone, paths: pd.Series, *, batch_size: int = 64) -> np.ndarray:
+    """Return the features of a few photos in memory, float32 (n, width)."""
+    engine = accelerator()
+    network = backbone.network.to(engine.device)
+    loader = photo_loader(PhotoDataset(paths, backbone.preprocessing), batch_size=batch_size)
+    found = [features.embed(network, batch["pixels"], dtype=autocast_dtype(engine)).cpu() for batch in loader]
+    return np.concatenate(found)

@@ -1,0 +1,278 @@
+"""Properties of the figures: every row is drawn, hostile names stay text, and the origin can't be cropped away."""
+
+import itertools
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from PIL import Image
+
+from geoutils import plots
+
+MADE_UP = "SYNTHETIC: made-up photos"
+OWN = "photographs: own"
+HOSTILE = ["$\\frac{1}{$", "<script>alert(1)</script>", "a_b^c $x$", "n" * 300, "two\nlines\tand %s {0}", "100 %"]
+
+
+@pytest.fixture
+def per_city() -> pd.DataFrame:
+    n_test = np.array([40, 30, 60, 8, 19, 20])
+    correct = np.array([10, 20, 6, 8, 0, 5])
+    rates = {"accuracy": correct / n_test, "ci_low": correct / n_test / 2, "ci_high": (correct / n_test + 1) / 2}
+    return pd.DataFrame({"city": list("ABCXYD"), "n_test": n_test, "correct": correct, **rates, "enough": n_test >= 20})
+
+
+@pytest.fixture
+def confusion() -> pd.DataFrame:
+    return pd.DataFrame([[30, 5, 0], [2, 10, 8], [0, 0, 3]], list("ABC"), list("ABC"))
+
+
+@pytest.fixture
+def table1(per_city: pd.DataFrame) -> pd.DataFrame:
+    methods = {"method": ["chance", "kNN", "SVM", "SVM", "CaffeNet", "GoogLeNet"]}
+    backbones = {"backbone": [None, "Lite0", "Lite0", "Lite0", "CaffeNet", "GoogLeNet"], "weights": ["imagenet"] * 6}
+    protocols = {"protocol": ["photo", "photo", "photo", "user", "photo", "photo"]}
+    table = per_city.assign(**methods, **backbones, **protocols, paper=[0.027, 0.029, 0.1877, 0.1877, np.nan, 0.333])
+    return table.assign(weights=table["weights"].mask(table["method"] == "CaffeNet", "random"))
+
+
+def every_figure(per_city: pd.DataFrame, confusion: pd.DataFrame, table1: pd.DataFrame, origin: str) -> dict:
+    """Draw one figure with each function of the module."""
+    epochs = {"epoch": [1, 2], "train_loss": [3, 2], "val_loss": [3, 2.5]}
+    log = pd.DataFrame({**epochs, "train_accuracy": [0.1, 0.2], "val_accuracy": [0.1, 0.15]})
+    curve = pd.DataFrame({"k": [1, 5], "preprocess": "raw", "accuracy": [0.2, 0.3]})
+    photos = pd.DataFrame({"city": ["A", "B"], "photos": [30, 5], "year": [2004, 2005], "x": [0, 1.0], "y": [1, 0.0]})
+    steps = pd.DataFrame({"step": ["read", "label"], "rows_in": [9, 8], "rows_out": [8, 8], "why": ["broken: 1", ""]})
+    shared = pd.DataFrame({"protocol": ["photo", "user"], "shared": [3, 0], "users": [9, 9]})
+    eligible = pd.DataFrame({"radius_km": [10, 10], "min_photos": [10, 20], "cities": [90, 40]})
+    answered = pd.DataFrame({"coverage": [0.5, 1], "accuracy": [0.4, 0.2], "method": "kNN"})
+    gain = per_city.assign(kNN=per_city["accuracy"] / 2)
+    return {
+        "city_counts": plots.city_counts(photos, minimum=10, origin=origin),
+        "eligibility": plots.eligibility(eligible, origin=origin),
+        "ledger": plots.ledger(steps, origin=origin),
+        "split_counts": plots.split_counts(confusion, origin=origin),
+        "shared_users": plots.shared_users(shared, origin=origin),
+        "photos_over_time": plots.photos_over_time(photos, origin=origin),
+        "rejections": plots.rejections(pd.DataFrame({"reason": ["no position"], "count": [3]}), origin=origin),
+        "throughput": plots.throughput(pd.DataFrame({"name": ["Lite0"], "images_per_second": [30.12]}), origin=origin),
+        "feature_norms": plots.feature_norms(np.arange(1.0, 50.0), origin=origin),
+        "projection": plots.projection(photos, origin=origin),
+        "accuracy_curve": plots.accuracy_curve(curve, x="k", origin=origin),
+        "risk_coverage": plots.risk_coverage(answered, origin=origin),
+        "learning_curves": plots.learning_curves(log, origin=origin),
+        "confusion_matrix": plots.confusion_matrix(confusion, origin=origin),
+        "city_accuracy": plots.city_accuracy(per_city, origin=origin, chance=0.2),
+        "city_gain": plots.city_gain(gain, before="kNN", after="accuracy", origin=origin),
+        "table1": plots.table1(table1, origin=origin),
+        "error_distances": plots.error_distances({"kNN": np.array([0, 30.0])}, thresholds_km=(1, 25), origin=origin),
+        "protocol_gap": plots.protocol_gap(table1, origin=origin),
+        "confused_with": plots.confused_with(confusion, origin=origin),
+    }
+
+
+def watermark(figure: Figure) -> list[PathCollection]:
+    return [artist for artist in figure.artists if isinstance(artist, PathCollection)]
+
+
+def tick_names(ax) -> list[str]:
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_every_figure_says_what_its_data_are(per_city, confusion, table1):
+    for name, figure in every_figure(per_city, confusion, table1, MADE_UP).items():
+        assert MADE_UP in [text.get_text() for text in figure.texts], name
+        assert len(watermark(figure)) == 1, name
+
+
+def test_real_data_are_named_beneath_and_left_in_peace():
+    figure = plots.feature_norms(np.arange(9.0), origin=OWN)
+    assert OWN in [text.get_text() for text in figure.texts]
+    assert not watermark(figure)
+
+
+@settings(max_examples=20, deadline=None)
+@given(width=st.floats(2, 12), height=st.floats(1.5, 14), right=st.floats(0, 1), up=st.floats(0, 1))
+def test_any_crop_of_1_7_by_0_6_inches_shows_a_whole_watermark_word(width, height, right, up):
+    figure = Figure(figsize=(width, height))
+    plots.stamp(figure, MADE_UP)
+    (words,) = watermark(figure)
+    low = np.array([right * (width - 1.7), up * (height - 0.6)])
+    box = words.get_paths()[0].get_extents()
+    starts, ends = words.get_offsets() + box.min, words.get_offsets() + box.max
+    assert ((starts >= low) & (ends <= low + np.array([1.7, 0.6]))).all(axis=1).any()
+
+
+def test_the_watermark_shows_on_bars_of_every_colour_and_on_white():
+    for color in (plots.BLUE, plots.RED, plots.PALE, "black", "white"):
+        pixels = []
+        for origin in (MADE_UP, "x"):
+            figure = Figure(figsize=(3, 2), dpi=100, facecolor=color)
+            plots.stamp(figure, origin)
+            drawn = FigureCanvasAgg(figure)
+            drawn.draw()
+            pixels.append(np.asarray(drawn.buffer_rgba()).astype(int)[:180, :, :3])
+        assert (np.abs(pixels[0] - pixels[1]).max(axis=2) > 20).mean() > 0.02, color
+
+
+def test_hostile_names_are_drawn_as_they_are(per_city, table1, tmp_path):
+    per_city, table1 = per_city.assign(city=HOSTILE), table1.assign(method=HOSTILE, protocol=HOSTILE)
+    confusion = pd.DataFrame(np.eye(6, dtype=int) + 1, HOSTILE, HOSTILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = every_figure(per_city, confusion, table1, OWN)
+        plots.save(figures["confusion_matrix"], tmp_path / "matrix.png")
+    for label, name in zip(figures["confusion_matrix"].axes[0].get_yticklabels(), HOSTILE, strict=True):
+        shown, is_formula = label._preprocess_math(label.get_text())
+        assert not is_formula
+        assert shown.rstrip("…") == " ".join(name.split())[: len(shown.rstrip("…"))]
+
+
+def test_no_figure_lives_in_pyplot_and_pyplot_is_not_even_loaded():
+    code = (
+        "import sys, pandas as pd; from geoutils import plots;"
+        "f = plots.rejections(pd.DataFrame({'reason': ['a'], 'count': [1]}), origin='x');"
+        "assert f._repr_png_().startswith(b'\\x89PNG'); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_style_does_not_leak():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    plots.feature_norms(np.arange(9.0), origin=MADE_UP)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_save_is_whole_or_absent(tmp_path: Path, monkeypatch):
+    figure = plots.feature_norms(np.arange(9.0), origin=OWN)
+    plots.save(figure, tmp_path / "a" / "norms.png")
+    Image.open(tmp_path / "a" / "norms.png").verify()
+    with pytest.raises(ValueError, match="not supported"):
+        plots.save(figure, tmp_path / "norms.nonsense")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_city_counts_are_sorted_and_pale_below_the_minimum():
+    cities = pd.DataFrame({"city": ["few", "many", "some"], "photos": [4, 90, 30]})
+    ax = plots.city_counts(cities, minimum=30, origin=OWN).axes[0]
+    assert tick_names(ax) == ["many", "some", "few"]
+    assert [bar.get_width() for bar in ax.patches] == [90, 30, 4]
+    colors = [bar.get_facecolor() for bar in ax.patches]
+    assert colors[0] == colors[1] != colors[2]
+
+
+def test_the_ledger_shows_what_stayed_what_went_and_why():
+    steps = pd.DataFrame(
+        {"step": ["read", "keep"], "rows_in": [1_000, 900], "rows_out": [900, 900], "why": ["bad", ""]}
+    )
+    ax = plots.ledger(steps, origin=OWN).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [1_000, 900, 900, 900]
+    assert [text.get_text() for text in ax.texts] == ["900 of 1,000: bad", "900 of 900"]
+
+
+def test_stacked_splits_add_up_to_the_photos_of_a_city(confusion):
+    ax = plots.split_counts(confusion, origin=OWN).axes[0]
+    ends = [max(bar.get_x() + bar.get_width() for bar in ax.patches[row::3]) for row in range(3)]
+    assert ends == confusion.sum(axis=1).tolist()
+
+
+def test_cities_with_too_few_photos_are_hollow_and_unranked(per_city):
+    ax = plots.city_accuracy(per_city, origin=OWN, chance=0.2).axes[0]
+    assert tick_names(ax) == ["B (30)", "A (40)", "D (20)", "C (60)", "X (8)", "Y (19)"]
+    ranked, hollow = (container.lines[0] for container in ax.containers)
+    np.testing.assert_allclose(ranked.get_xdata(orig=False), [20 / 30, 0.25, 0.25, 0.1])
+    assert hollow.get_markerfacecolor() == "white"
+
+
+def test_intervals_are_drawn_from_ci_low_to_ci_high(per_city):
+    ax = plots.city_accuracy(per_city, origin=OWN, chance=0.2).axes[0]
+    (ends,) = ax.containers[0].lines[2]
+    best = per_city[per_city["enough"]].sort_values("accuracy", ascending=False)
+    drawn = np.array([segment[:, 0] for segment in ends.get_segments()])
+    np.testing.assert_allclose(drawn, best[["ci_low", "ci_high"]])
+
+
+def test_gains_are_sorted_with_too_few_photos_last(per_city):
+    gain = per_city.assign(old=0.2)
+    ax = plots.city_gain(gain, before="old", after="accuracy", origin=OWN).axes[0]
+    assert tick_names(ax)[0].startswith("B")
+    assert [name[0] for name in tick_names(ax)[-2:]] == ["X", "Y"]
+    assert all(len(dots.get_offsets()) == len(per_city) for dots in ax.collections[1:])
+
+
+def test_table1_keeps_random_weights_and_the_papers_numbers_off_the_main_panel(table1):
+    figure = plots.table1(table1, origin=OWN)
+    here, paper = figure.axes
+    assert len(tick_names(here)) == 5
+    assert not any("CaffeNet" in name for name in tick_names(here))
+    assert "CaffeNet" in figure.get_supxlabel()
+    np.testing.assert_allclose(here.containers[0].lines[0].get_xdata(orig=False), table1["accuracy"].drop(4))
+    assert [text.get_text().strip() for text in paper.texts] == ["2.70%", "2.90%", "18.77%", "18.77%", "33.30%"]
+
+
+def test_table1_says_nothing_of_random_weights_where_there_are_none(table1):
+    assert plots.table1(table1.assign(weights="imagenet"), origin=OWN).get_supxlabel() == ""
+
+
+def test_the_best_point_is_ringed_and_an_optimum_on_the_edge_is_said():
+    curve = pd.DataFrame({"k": [1, 5, 20], "preprocess": "raw", "accuracy": [0.2, 0.3, 0.25]})
+    for best, said in ((5, False), (20, True)):
+        table = curve.assign(accuracy=curve["accuracy"].mask(curve["k"] == best, 0.9))
+        figure = plots.accuracy_curve(table, x="k", origin=OWN)
+        assert figure.axes[0].lines[-1].get_xydata().tolist() == [[best, 0.9]]
+        assert ("edge" in figure.texts[1].get_text()) == said
+
+
+def test_error_curve_ends_at_one_and_counts_the_photos_within_a_threshold():
+    kilometres = np.array([0.0, 10, 30, 4_000])
+    figure = plots.error_distances({"kNN": kilometres}, thresholds_km=(1, 25, 200), origin=OWN)
+    x, y = figure.axes[0].lines[0].get_data()
+    assert y[-1] == 1
+    assert y[x <= 25].max() == np.mean(kilometres <= 25)
+
+
+def test_confusion_cells_are_shares_of_their_row_and_empty_rows_stay_blank():
+    counts = pd.DataFrame([[3, 1], [0, 0]], list("AB"), list("AB"))
+    (picture,) = plots.confusion_matrix(counts, origin=OWN).axes[0].images
+    cells = picture.get_array()
+    np.testing.assert_allclose(cells[0], [0.75, 0.25])
+    assert cells.mask[1].all()
+
+
+def test_all_37_names_of_a_large_matrix_are_written_without_touching():
+    names = [f"a rather long city {number}" for number in range(37)]
+    counts = pd.DataFrame(np.eye(37, dtype=int) * 9, names, names)
+    figure = plots.confusion_matrix(counts, origin=OWN)
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 37
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+
+
+def test_small_multiples_name_the_commonest_mistakes_first(confusion):
+    panels = [ax for ax in plots.confused_with(confusion, origin=OWN).axes if ax.get_visible()]
+    assert [ax.get_title(loc="left") for ax in panels] == ["A (35)", "B (20)", "C (3)"]
+    assert tick_names(panels[1]) == ["C", "A"]
+    np.testing.assert_allclose([bar.get_width() for bar in panels[1].patches], [0.4, 0.1])
+
+
+def test_contact_sheet_turns_photos_as_exif_says(tmp_path: Path):
+    image, exif = Image.new("RGB", (60, 20), "red"), Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    image.save(tmp_path / "a.jpg", exif=exif)
+    figure = plots.photo_grid([tmp_path / "a.jpg"] * 4, ["one", "two", "three", "$four$"], origin=OWN, columns=3)
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) == 4
+    height, width = shown[0].images[0].get_array().shape[:2]
+    assert height == 3 * width or abs(height / width - 3) < 0.05
