@@ -13,7 +13,7 @@ Exhibit = TypeVar("Exhibit", Figure, folium.Map)
 
 
 def show(exhibit: Exhibit, path: Path) -> Exhibit:
-    """Write a figure (.png, with its words as the description that pages use as alt text) or a map (.html); return it."""
+    """Write a figure (.png, its words as the description that pages use as alt text) or a map (.html); return it."""
     if isinstance(exhibit, folium.Map):
         save_map(exhibit, path)
         return exhibit

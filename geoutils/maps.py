@@ -172,12 +172,10 @@ def _accuracies(per_city: pd.DataFrame) -> tuple[pd.DataFrame, list]:
     shade = SHADES[np.minimum(per_city["accuracy"].fillna(0) / step, 4).astype(int)]
     ranges = [f"{number * step:.0%} to {number * step + step:.0%} right" for number in range(5)]
     lines = per_city.apply(
-        lambda row: [
-            f"{row.city}, {row.country}: {row.correct:,} of {row.n_test:,} test photos right",
-            f"{row.accuracy:.0%}, 95% interval {row.ci_low:.0%} to {row.ci_high:.0%}"
-            if row.n_test
-            else "no test photo",
-            f"most often taken for: {row.confused_with}" if row.enough else few,
+        lambda r: [
+            f"{r.city}, {r.country}: {r.correct:,} of {r.n_test:,} test photos right",
+            f"{r.accuracy:.0%}, 95% interval {r.ci_low:.0%} to {r.ci_high:.0%}" if r.n_test else "no test photo",
+            f"most often taken for: {r.confused_with}" if r.enough else few,
         ],
         axis=1,
     )

@@ -13,7 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withSimplePatchShadow
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageOps
 
@@ -95,6 +95,7 @@ def _lines(ax, table: pd.DataFrame, x: str, y: str, by: str, *, log: bool = True
     if log:
         ax.set_xscale("log")
         ax.set_xticks(table[x].unique(), [f"{value:,g}" for value in table[x].unique()])
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.legend(title=by.replace("_", " "))
 
 
@@ -259,13 +260,16 @@ def table1(table: pd.DataFrame, *, origin: str) -> Figure:
     names = table[["method", "backbone", "protocol"]].fillna("").agg(" · ".join, axis=1).str.replace("·  ·", "·")
     names += ": " + table["accuracy"].map("{:.1%}".format) + table["n_test"].map(" of {:,}".format)
     ours, random = table[table["weights"] != "random"], names[table["weights"] == "random"]
-    grid = {"ncols": 2, "sharex": True, "sharey": True, "width_ratios": (3, 2), "percent": "x"}
-    with canvas("Table I", "accuracy, 95% intervals", origin, 1.6 + 0.27 * len(table), 8.5, **grid) as (figure, axes):
-        y = _rows(axes[0], names[ours.index], 70)
-        _dots(axes[0], ours, y)
-        axes[1].plot(ours["paper"], y, marker="D", linestyle="none", color=GREY, markerfacecolor="white")
-        for at, share in ours["paper"].set_axis(y).dropna().items():
+    paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
+    papers = paper["method"] + " · " + paper["backbone"].fillna("none")
+    grid = {"ncols": 2, "sharex": True, "width_ratios": (3, 2), "percent": "x"}
+    with canvas("Table I", "accuracy, 95% intervals", origin, 1.6 + 0.27 * len(table), 10, **grid) as (figure, axes):
+        _dots(axes[0], ours, _rows(axes[0], names[ours.index], 60))
+        y = _rows(axes[1], papers.str.removesuffix(" · none"), 32)
+        axes[1].plot(paper["paper"], y, marker="D", linestyle="none", color=GREY, markerfacecolor="white")
+        for at, share in paper["paper"].set_axis(y).items():
             axes[1].text(share, at, f"   {share:.2%}", va="center", fontsize=8)
+        axes[1].set_ylim(axes[0].get_ylim())
         axes[0].set(xlim=(0, None), title="here")
         axes[1].set_title("the paper, on its own photos")
         beneath = ["Random weights: a check of the path, no result", *random.map(lambda name: short(name, 90))]

@@ -103,9 +103,9 @@ def available_protocols(photos: pd.DataFrame) -> list[str]:
     blocks = place_blocks(photos["latitude"], photos["longitude"]).groupby(photos["city_id"]).nunique()
     allowed = {
         "photo": len(photos) > 0,
-        "user": photos["user_id"].nunique() > 1,
+        "user": photos["user_id"].nunique() >= 2,
         "place": bool((blocks > 1).any()),
-        "given": photos["partition"].nunique() > 1,
+        "given": photos["partition"].nunique() >= 2,
     }
     return [protocol for protocol in PROTOCOLS if allowed[protocol]]
 
@@ -152,8 +152,9 @@ def draw_sample(
     Raises:
         ValueError: if a protocol is asked for that the table does not allow, or no photo is left.
     """
+    labelled = int(photos["city_id"].notna().sum())
     kept = photos[photos["city_id"].isin(cities["city_id"])].copy()
-    ledger = [ledger_row("in a qualifying city", len(photos), len(kept), "in no qualifying city")]
+    ledger = [ledger_row("in a qualifying city", labelled, len(kept), "in a city with too few photos")]
     allowed = available_protocols(kept)
     protocols = allowed if protocols is None else list(protocols)
     if impossible := [protocol for protocol in protocols if protocol not in allowed]:

@@ -90,7 +90,8 @@ def test_yfcc_rejects_by_reason_and_adds_up(tmp_path):
 
 def test_yfcc_folder_of_both_widths_is_one_stream(tmp_path):
     write_yfcc(tmp_path / "yfcc100m_dataset-0.bz2", [yfcc_row(i) for i in range(5)])
-    write_yfcc(tmp_path / "yfcc100m_dataset-1", [*(yfcc_row(i, wide=True) for i in range(3, 8)), yfcc_row(8).strip()])
+    wide = [yfcc_row(i, wide=True) for i in range(3, 8)]
+    write_yfcc(tmp_path / "yfcc100m_dataset-1", [*wide[:4], yfcc_row(8), wide[4].strip()])
     write_yfcc(tmp_path / "yfcc100m_hash", ["1\tabc\n"])
     reading = concat_readings(read_yfcc100m(tmp_path, batch_rows=3))
     assert sorted(reading.photos["photo_id"]) == [str(i) for i in range(9)]
@@ -106,6 +107,7 @@ def test_yfcc_batches_give_what_one_batch_gives(tmp_path, monkeypatch):
     assert len(batches) > 10
     joined = concat_readings(batches)
     pd.testing.assert_frame_equal(joined.photos, whole.photos)
+    pd.testing.assert_frame_equal(tables.conform(joined.photos, "photos"), joined.photos)
     assert sorted(joined.rejected["reason"]) == sorted(whole.rejected["reason"])
 
 

@@ -187,6 +187,14 @@ def test_a_zero_denominator_is_no_number(photo, tmp_path):
     assert float(found["longitude"]) == pytest.approx(2.35)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "heic", "avif"])
+def test_every_format_tells_its_position(photo, tmp_path, suffix):
+    pillow_heif.register_heif_opener()
+    photo.save(tmp_path / f"p.{suffix}", exif=exif_with((33.0, 30.0, 0.0), (70.0, 15.0, 0.0), refs="SW", artist="Ann"))
+    found = read_exif(tmp_path / f"p.{suffix}")
+    assert (float(found["latitude"]), float(found["longitude"])) == (-33.5, -70.25)
+
+
 def test_time_and_artist_come_from_exif_and_their_absence_is_null(photo, tmp_path):
     photo.save(tmp_path / "with.jpg", exif=exif_with(time="2005:07:21 14:41:58", artist="Ann"))
     photo.save(tmp_path / "without.jpg")
