@@ -1,33 +1,66 @@
-"""The command: `deep-im2gps run | train`, also `python -m geoutils`, so that torchrun can start it."""
+"""The command `deep-im2gps`, also `python -m geoutils`, so that `torchrun -m geoutils train` can start it.
+
+Exit codes: 0 done; 1 an error that the message says how to mend; 2 a wrong command line; 3 predicted, but some files
+could not be read.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+SOME_UNREADABLE = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 1 after an error that the user can mend (2 for a wrong command line)."""
+    """Run the command and return its exit code."""
     given = _parser().parse_args(arguments)
     try:
-        given.action(given)
+        return given.action(given) or 0
     except (ValueError, OSError, RuntimeError) as error:
         print(f"deep-im2gps: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deep-im2gps", description="In which city was this photo taken?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
     run = commands.add_parser("run", help="run a profile's notebooks headless and write its report")
     run.add_argument("profile", type=Path, help="such as profiles/sample.yaml")
     run.add_argument("--set", action="append", default=[], metavar="STEP.PARAMETER=VALUE", dest="settings")
     run.add_argument("--run-dir", type=Path, help="folder to write; default runs/<profile's name>")
     run.set_defaults(action=_run)
+
+    predict = commands.add_parser("predict", help="name the city of photos with a finished run's method")
+    predict.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
+    predict.add_argument("--run", type=Path, required=True, help="a finished run, such as runs/own")
+    predict.add_argument("--method", help="a name under RUN/predictions; default: what validated best")
+    predict.add_argument("--out", type=Path, help="write a .csv or .html file instead of printing")
+    predict.add_argument("--min-confidence", type=float, help="below it: none of these; default: set on validation")
+    predict.add_argument("--allow-synthetic", action="store_true", help="take a method that learnt from drawings")
+    predict.set_defaults(action=_predict)
+
     train = commands.add_parser("train", help="fine-tune from a config file, also under torchrun")
     train.add_argument("config", type=Path)
     train.set_defaults(action=_train)
+
+    weights = commands.add_parser("weights", help="list, fetch or check weight files")
+    weights.add_argument("what", choices=["list", "fetch", "check"])
+    weights.add_argument("name", nargs="?", help="a network to fetch, or a file to check")
+    weights.set_defaults(action=_weights)
+
+    collect = commands.add_parser("collect", help="collect openly licensed photos of cities from Wikimedia Commons")
+    collect.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
+    collect.add_argument("--cities", type=int, default=37, help="so many of the most photographed")
+    collect.add_argument("--per-city", type=int, default=300)
+    collect.add_argument("--contact", help="your e-mail or page, which Wikimedia asks for")
+    collect.add_argument("--rebuild", type=Path, metavar="MANIFEST", help="get the set of a published manifest again")
+    collect.set_defaults(action=_collect)
+
+    figures = commands.add_parser("figures", help="draw README's pictures from a finished run")
+    figures.add_argument("run", type=Path)
+    figures.set_defaults(action=_figures)
     return parser
 
 
@@ -40,12 +73,58 @@ def _run(given: argparse.Namespace) -> None:
     print(f"report: {page}")
 
 
+def _predict(given: argparse.Namespace) -> int:
+    from geoutils import predict
+
+    predictor = predict.load_predictor(given.run, given.method, allow_synthetic=given.allow_synthetic)
+    table = predict.predict(predictor, given.photos, min_confidence=given.min_confidence)
+    unread = int(table["fault"].notna().sum())
+    if given.out:
+        predict.write(table, given.out)
+        print(f"{len(table):,} photos, {unread:,} of them unreadable: {given.out}")
+    else:
+        print(table.drop(columns=["method", "origin"]).to_string(index=False))
+        print(f"method: {table['method'].iloc[0]}; learnt from {table['origin'].iloc[0]}")
+    return SOME_UNREADABLE if unread else 0
+
+
 def _train(given: argparse.Namespace) -> None:
     from geoutils import training
 
     described = training.finetune(training.read_config(given.config))
     best = described["log"][described["best_epoch"] - 1]
     print(f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}")
+
+
+def _weights(given: argparse.Namespace) -> None:
+    from geoutils import backbones, weights
+
+    if given.what == "list":
+        print(weights.status().to_string(index=False))
+    elif not given.name:
+        raise ValueError(f"weights {given.what} needs {'a network' if given.what == 'fetch' else 'a file'}")
+    elif given.what == "fetch":
+        print(weights.fetch_weights(given.name))
+    else:
+        print("\n".join(backbones.check_weights(Path(given.name))))
+
+
+def _collect(given: argparse.Namespace) -> None:
+    from geoutils import cities, commons
+
+    if given.rebuild:
+        reading = commons.rebuild(given.rebuild, given.out, contact=given.contact)
+    else:
+        places = cities.leading_cities(given.cities)
+        reading = commons.collect(places, given.out, per_city=given.per_city, contact=given.contact)
+    print(f"{len(reading.photos):,} photos in {given.out}; {len(reading.rejected):,} not taken, in rejected.csv")
+
+
+def _figures(given: argparse.Namespace) -> None:
+    from geoutils import figures
+
+    for path in figures.draw(given.run):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from geoutils.artifacts import provenance
 from geoutils.features import Features
 
 SCALINGS = ("raw", "normalised", "centred")
+DEFAULTS = {"knn": {"k": 20}, "svm": {"C": 1.0}}  # where there are no validation photos to choose on
 
 
 def compare(
@@ -27,7 +28,7 @@ def compare(
 ) -> pd.DataFrame:
     """Predict with kNN and a linear SVM, each at the scaling and the k or C that validate best.
 
-    Where a protocol leaves no validation photos, the defaults of the estimators are used.
+    Where a protocol leaves no validation photos, `DEFAULTS` and the last scaling are used.
 
     Args:
         sample: the sample whose rows `features` has.
@@ -40,7 +41,7 @@ def compare(
     searches = []
     for method in methods:
         search = _search(sample, features.rows, protocol, method, scalings)
-        best = search.loc[search["accuracy"].idxmax()]
+        best = search.loc[search["accuracy"].fillna(0).idxmax()]
         searches.append(search.assign(taken=search.index == best.name))
         name = "k" if method == "knn" else "C"
         setting = {name: int(best[name]) if method == "knn" else float(best[name])}
@@ -65,6 +66,9 @@ def _search(
 ) -> pd.DataFrame:
     split, city = sample[f"split_{protocol}"].to_numpy(), sample["city_id"].to_numpy()
     train, val = rows[split == "train"], rows[split == "val"]
+    if not len(val):
+        usual = {"preprocess": scalings[-1], "accuracy": np.nan, **DEFAULTS[method]}
+        return pd.DataFrame([{"method": method, "protocol": protocol, **usual}])
     tried = []
     for scaling in scalings:
         steps = classifiers.preprocess(scaling).fit(train)

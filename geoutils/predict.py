@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from geoutils import backbones, classifiers, evaluation, features, results, tables, training
-from geoutils.artifacts import read_json
+from geoutils.artifacts import read_json, write_text
 from geoutils.datasets import PhotoDataset, photo_loader
 from geoutils.engine import accelerator, autocast_dtype
 from geoutils.images import check_photos
@@ -17,6 +17,18 @@ from geoutils.photos import IMAGE_SUFFIXES
 
 NONE_OF_THESE = "none of these"
 WANTED = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>In which city?</title>
+<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; } td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; }
+</style></head><body><h1>In which city were these photos taken?</h1>
+<p><strong>Learnt from {{ rows[0].origin }}</strong>; method {{ rows[0].method }}. Cities only; &ldquo;none of
+these&rdquo; where the model is not sure.</p>
+<table><thead><tr><th>file</th><th>city</th><th>confidence</th><th>first five</th></tr></thead><tbody>
+{% for row in rows %}<tr><td>{{ row.file }}</td><td>{{ row.answer or row.fault }}</td>
+<td>{% if row.answer %}{{ "%.0f %%" | format(100 * row.confidence) }}{% endif %}</td><td>{{ row.first_5 }}</td></tr>
+{% endfor %}</tbody></table></body></html>"""
 
 
 class Predictor(NamedTuple):
@@ -138,3 +150,20 @@ def embed_photos(backbone: backbones.Backbone, paths: pd.Series, *, batch_size: 
     loader = photo_loader(PhotoDataset(paths, backbone.preprocessing), batch_size=batch_size)
     found = [features.embed(network, batch["pixels"], dtype=autocast_dtype(engine)).cpu() for batch in loader]
     return np.concatenate(found)
+
+
+def write(table: pd.DataFrame, path: Path) -> Path:
+    """Write predictions as .csv, or as an .html page with the model's origin on top; names are escaped.
+
+    Raises:
+        ValueError: for another ending.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        return tables.write_csv(table, path)
+    if path.suffix != ".html":
+        raise ValueError(f"--out takes a .csv or .html file, found {path.name!r}")
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True).from_string(PAGE).render(rows=table.fillna("").to_dict("records"))
+    return write_text(path, page)

@@ -67,8 +67,8 @@ def assign_split(
 
     `photo` splits photos at random, as the paper does; `user` keeps a photographer's photos on one side; `place`
     keeps a block's photos on one side; `given` takes the corpus's own partition. A city with two or more blocks
-    always has one to train on and one to test on, even where hashes put all of them on one side; these few are the
-    only assignments that can change as the table grows. Where a protocol leaves a city, or a given partition, without
+    always has one to train on and one to test on, even where hashes put all of them on one side, and the only block
+    of a city is trained on; these few are the only assignments that can change as the table grows. Where a protocol leaves a city, or a given partition, without
     validation, it is cut from train by photo. It never comes from test.
 
     Args:
@@ -227,10 +227,12 @@ def _given(partition: pd.Series) -> pd.Series:
 
 
 def _both_sides(split: pd.Series, blocks: pd.Series, city_ids: pd.Series, seed: int) -> pd.Series:
-    """Give each city of two or more blocks one to test on and one to train on: its first and last by hash."""
+    """Give each city of two or more blocks one to test on and one to train on (its first and last by hash), and train
+    on the block of a city that has no other: it could not be tested on what was learnt elsewhere in it."""
     split = split.copy()
     order = pd.Series(hash_fractions(blocks, seed=seed, purpose="place"), index=blocks.index)
     several = order.groupby(city_ids).transform("nunique") > 1
+    split[~several] = "train"
     for wanted, extreme in (("test", "min"), ("train", "max")):
         lacks = ~(split == wanted).groupby(city_ids).transform("any")
         split[several & lacks & (order == order.groupby(city_ids).transform(extreme))] = wanted

@@ -4,7 +4,6 @@
 """
 
 import functools
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
@@ -227,7 +226,5 @@ def hash_users(owners: pd.Series, key_file: Path = USER_KEY) -> pd.Series:
             temporary.write_bytes(secrets.token_bytes(32))
     key = key_file.read_bytes()
     names = owners.astype("str").str.strip().where(owners.notna())
-    hashed = {
-        name: hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:16] for name in names.dropna().unique() if name
-    }
-    return names.map(hashed).astype("str").where(names.isin(list(hashed)))
+    hashed = {name: hmac.digest(key, name.encode(), "sha256").hex()[:16] for name in names.dropna().unique() if name}
+    return names.map(hashed).astype("str")

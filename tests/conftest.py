@@ -64,3 +64,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("DEEP_IM2GPS_TEST_DATA is not set: no real photos to test with")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of profiles/test.yaml, run from end to end: every notebook, none excluded."""
+    from geoutils import pipeline
+    from geoutils.artifacts import ROOT
+
+    profile = pipeline.read_profile(ROOT / "profiles/test.yaml", run_dir=tmp_path_factory.mktemp("runs") / "test")
+    pipeline.run(profile)
+    return profile.run_dir

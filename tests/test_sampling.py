@@ -72,6 +72,13 @@ def test_two_blocks_a_city_are_always_torn_apart():
         assert {"train", "val"} >= set(split[~test])
 
 
+def test_the_only_block_of_a_city_is_trained_on(photos):
+    photos.loc[photos["city_id"] == 2, ["latitude", "longitude"]] = 20.0
+    for seed in range(8):
+        split = sampling.assign_split(photos, "place", seed=seed)
+        assert "test" not in set(split[photos["city_id"] == 2])
+
+
 def test_seeds_give_other_splits(photos):
     a, b = (sampling.assign_split(photos, "photo", seed=seed) for seed in (0, 1))
     assert (a != b).mean() > 0.3

@@ -86,3 +86,13 @@ def test_hashed_owners_are_stable_secret_and_apart(tmp_path):
     pd.testing.assert_series_equal(hashed, tables.hash_users(owners, tmp_path / "key"))
     assert tables.hash_users(owners, tmp_path / "other_key")[0] != hashed[0]
     assert "72399739" not in json.dumps(hashed[:3].tolist())
+
+
+def test_made_up_photographers_keep_their_names(tmp_path):
+    """A split by user of the made-up world must be the same on every machine; real owners are hashed."""
+    from geoutils.photos import checked
+
+    row = {"photo_id": "a", "latitude": 1, "longitude": 2, "user_id": "someone"}
+    made_up = checked(pd.DataFrame([{**row, "source": tables.SYNTHETIC}])).photos["user_id"]
+    real = checked(pd.DataFrame([{**row, "source": "own"}])).photos["user_id"]
+    assert made_up[0] == "someone" != real[0]

@@ -1,0 +1,43 @@
+"""Frozen-feature methods are tuned on validation, read test once, and write what Table I reads."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoutils import evaluation, frozen, tables
+from geoutils.features import Features
+
+
+@pytest.fixture
+def separable(sample) -> Features:
+    """Features in which the two cities lie apart, with some noise."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 1, (len(sample), 8)) + 3.0 * (sample["city_id"] == 11).to_numpy()[:, None]
+    return Features(rows.astype(np.float32), None, {"backbone": "net", "weights": "ImageNet", "layer": "pooled"})
+
+
+def test_methods_find_cities_that_lie_apart_and_chance_does_not(sample, separable, tmp_path):
+    frozen.predict_chance(sample, "photo", tmp_path)
+    frozen.compare(sample, separable, "photo", tmp_path)
+    table = evaluation.table1(tables.read_predictions(tmp_path), sample).set_index("method")
+    assert table.loc["knn", "accuracy"] == table.loc["svm", "accuracy"] == 1.0
+    assert table.loc["chance", "accuracy"] < 1.0
+    assert table.loc["svm", "n_test"] == (sample["split_photo"] == "test").sum()
+
+
+def test_labels_of_test_photos_have_no_influence(sample, separable, tmp_path):
+    """The same predictions come out when every test label is wrong."""
+    swapped = sample["city_id"].where(sample["split_photo"] != "test", 33 - sample["city_id"])
+    for name, table in (("a", sample), ("b", sample.assign(city_id=swapped))):
+        frozen.compare(table, separable, "photo", tmp_path / name)
+    for method in ("knn", "svm"):
+        (a, told_a), (b, told_b) = (tables.read_predictions(tmp_path / n)[f"{method}-net-photo"] for n in "ab")
+        pd.testing.assert_series_equal(a["predicted"], b["predicted"])
+        assert told_a["settings"] == told_b["settings"]
+
+
+def test_without_validation_photos_the_defaults_are_taken(sample, separable, tmp_path):
+    sample = sample.assign(split_photo=sample["split_photo"].replace({"val": "train"}))
+    search = frozen.compare(sample, separable, "photo", tmp_path)
+    assert search["accuracy"].isna().all()
+    assert len(tables.read_predictions(tmp_path)) == 2

@@ -1,0 +1,127 @@
+"""A finished run names cities of new photos: calibrated, unsure where it should be, honest about where it learnt."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from geoutils import explore, predict, tables
+from geoutils.__main__ import SOME_UNREADABLE, main
+
+METHODS = ("svm-efficientnet_lite0-photo", "knn-efficientnet_lite0-user", "finetune-efficientnet_lite0-photo")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_of_test_photos_are_those_of_the_run(finished_run, method):
+    table, told = tables.read_predictions(finished_run / "predictions")[method]
+    sample = tables.read_table(finished_run / "sample.parquet", "sample").set_index("photo_id")
+    test = table[table["split"] == "test"].head(8)
+    predictor = predict.load_predictor(finished_run, method, allow_synthetic=True)
+    found = predict.predict(predictor, sample.loc[test["photo_id"], "path"].tolist(), min_confidence=0.0)
+    names = predictor.cities.set_index("city_id")["city"]
+    assert found["answer"].tolist() == test["predicted"].map(names).tolist()
+    np.testing.assert_allclose(found["confidence"], test["confidence"], atol=1e-3)
+    assert told["origin"] == found["origin"].iloc[0]
+
+
+def test_a_made_up_world_is_refused_unless_asked_for(finished_run):
+    with pytest.raises(ValueError, match="made-up drawings"):
+        predict.load_predictor(finished_run)
+
+
+def test_below_the_threshold_it_names_no_city(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    sure, unsure = (predict.predict(predictor, [tmp_path], min_confidence=c)["answer"][0] for c in (0.0, 1.01))
+    assert sure in set(predictor.cities["city"])
+    assert unsure == predict.NONE_OF_THESE
+
+
+def test_upright_and_turned_photo_get_one_answer(finished_run, crops, tmp_path):
+    """A camera that stores a turned picture and says so in EXIF must not change the answer."""
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    crops[0].save(tmp_path / "a.png")
+    crops[0].transpose(Image.Transpose.ROTATE_180).save(tmp_path / "b.png", exif=exif)
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    found = predict.predict(predictor, [tmp_path / "a.png", tmp_path / "b.png"])
+    assert found["first_5"][0] == found["first_5"][1]
+
+
+def test_command_counts_bad_files_and_still_predicts_the_good(finished_run, crops, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    crops[0].save(tmp_path / "photos/good.jpg")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no photo")
+    crops[1].save(tmp_path / "photos/<script>.jpg")
+    arguments = ["predict", str(tmp_path / "photos"), "--run", str(finished_run), "--method", METHODS[0]]
+    assert main([*arguments, "--allow-synthetic", "--out", str(tmp_path / "o.csv")]) == SOME_UNREADABLE
+    table = pd.read_csv(tmp_path / "o.csv")
+    assert len(table) == 3
+    assert table["fault"].notna().sum() == table["answer"].isna().sum() == 1
+    assert "1 of them unreadable" in capsys.readouterr().out
+    main([*arguments, "--allow-synthetic", "--out", str(tmp_path / "o.html")])
+    page = (tmp_path / "o.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "SYNTHETIC" in page
+    assert main(arguments) == 1
+
+
+def test_nothing_finer_than_a_city_is_given(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    assert not {"latitude", "longitude"} & set(predict.predict(predictor, [tmp_path]).columns)
+
+
+def test_no_photo_says_what_was_expected(finished_run, tmp_path):
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    with pytest.raises(FileNotFoundError, match=r"\.jpg"):
+        predict.predict(predictor, [tmp_path])
+
+
+def test_nearest_photos_are_training_photos_and_find_a_twin(finished_run):
+    look = explore.open_run(finished_run)
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    train = look.sample[look.sample["split_photo"] == "train"]
+    twin = Image.open(train["path"].iloc[0])
+    copy = finished_run / "twin.png"
+    twin.save(copy)
+    near = explore.nearest_photos(predictor, look, copy)
+    assert near["photo_id"][0] == train["photo_id"].iloc[0]
+    assert near["similarity"][0] > 0.99
+    assert set(near["photo_id"]) <= set(train["photo_id"])
+
+
+def test_city_photos_are_of_the_city_and_of_their_kind(finished_run):
+    look = explore.open_run(finished_run)
+    city = look.cities["city"].iloc[0]
+    chosen = explore.city_photos(look.predictions[look.best][0], look.sample, city)
+    assert (look.sample.set_index("photo_id").loc[chosen["photo_id"], "city"] == city).all()
+    assert ((chosen["predicted"] == city) == (chosen["kind"] == "right"))[chosen["kind"] != "unsure"].all()
+
+
+def test_grad_cam_lights_up_the_part_that_decides(tmp_path):
+    """A network that only looks at the left half paints the left half."""
+    import torch
+    from torch import nn
+
+    from geoutils.backbones import Backbone
+    from geoutils.preprocessing import Preprocessing
+
+    class Left(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+            torch.nn.init.constant_(self.conv.weight, 0.1)
+            self.classifier = nn.Linear(4, 2)
+            torch.nn.init.constant_(self.classifier.weight, 1.0)
+
+        def forward(self, x):
+            mask = torch.zeros_like(x)
+            mask[..., : x.shape[-1] // 2] = 1
+            return self.classifier(self.conv(x * mask).mean((2, 3)))
+
+    backbone = Backbone("left", Left(), Preprocessing(32, 32, mean=(0, 0, 0), std=(1, 1, 1)), "", 4, "random", None)
+    Image.new("RGB", (32, 32), (90, 90, 90)).save(tmp_path / "grey.png")
+    painted = explore.grad_cam(backbone, tmp_path / "grey.png", 0)
+    values = np.asarray(painted, dtype=float)
+    assert values[:, :14].mean() > values[:, 18:].mean()

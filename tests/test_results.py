@@ -1,0 +1,116 @@
+"""Choices and sentences about a run follow its tables; test photos have no say in what is chosen."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+
+from geoutils import results, tables
+
+CITIES = pd.DataFrame(
+    {
+        "city_id": [1, 2, 3],
+        "city": ["Aa", "Bb", "Cc"],
+        "country": "XX",
+        "latitude": [0.0, 10.0, 20.0],
+        "longitude": [0.0, 10.0, 20.0],
+    }
+)
+
+
+def predictions(right_val: int, right_test: int, n: int = 10) -> pd.DataFrame:
+    """2 n photos of city 1, n in val and n in test, so many of them put into city 1 and the others into city 2."""
+    guess = [1] * right_val + [2] * (n - right_val) + [1] * right_test + [2] * (n - right_test)
+    table = {
+        "photo_id": [str(i) for i in range(2 * n)],
+        "city_id": 1,
+        "predicted": guess,
+        "top5": [[g] for g in guess],
+        "confidence": np.linspace(1, 0, 2 * n),
+        "split": ["val"] * n + ["test"] * n,
+    }
+    return pd.DataFrame(table)
+
+
+def told(method: str, protocol: str = "photo") -> dict:
+    return {
+        "method": method,
+        "backbone": "net",
+        "weights": "ImageNet",
+        "protocol": protocol,
+        "origin": "photographs: own",
+    }
+
+
+def test_best_method_is_chosen_on_validation_not_on_test():
+    found = {"a": (predictions(9, 1), told("knn")), "b": (predictions(2, 10), told("svm"))}
+    assert results.best_method(found) == "a"
+
+
+def test_chance_is_never_the_best_and_the_paper_s_split_comes_first():
+    found = {
+        "chance": (predictions(10, 10), told("chance")),
+        "user": (predictions(9, 9), told("svm", "user")),
+        "photo": (predictions(1, 1), told("svm", "photo")),
+    }
+    assert results.best_method(found) == "photo"
+    assert results.best_method(found, "user") == "user"
+    with pytest.raises(ValueError, match="no predictions"):
+        results.best_method({"chance": found["chance"]})
+
+
+def test_risk_coverage_ends_at_the_plain_accuracy_and_rises_with_good_confidence():
+    curve = results.risk_coverage(predictions(5, 4))
+    assert curve["coverage"].iloc[-1] == 1.0
+    assert curve["accuracy"].iloc[-1] == pytest.approx(0.4)
+    assert curve["accuracy"].iloc[0] == 1.0  # the surest are right in this table
+    assert (curve["coverage"].diff().dropna() > 0).all()
+
+
+def test_mistaken_for_counts_every_test_photo_of_the_city():
+    counts = pd.DataFrame([[3, 2, 0], [1, 4, 0], [0, 0, 5]], index=CITIES["city"], columns=CITIES["city"])
+    assert results.mistaken_for(counts, CITIES, "Aa")["photos"].tolist() == [3, 2, 0]
+    with pytest.raises(ValueError, match="Aa, Bb, Cc"):
+        results.mistaken_for(counts, CITIES, "Nowhere")
+
+
+def test_confidence_is_calibrated_on_validation(sample, tmp_path):
+    """Scores that are three times too sure come back as the probabilities they were drawn from."""
+    rng = np.random.default_rng(0)
+    n = 4_000
+    logits = rng.normal(0, 1.5, (n, 2))
+    city = np.array([11, 22])[(rng.random(n) > softmax(logits, axis=1)[:, 0]).astype(int)]
+    table = pd.concat([sample.head(1)] * n, ignore_index=True)
+    table = table.assign(photo_id=[str(i) for i in range(n)], city_id=city, split_photo=["val", "test"] * (n // 2))
+    done = results.write(tmp_path, table, "photo", 3 * logits, [11, 22], {"method": "svm", "backbone": "net"})
+    np.testing.assert_allclose(done["confidence"], softmax(logits, axis=1).max(axis=1), atol=0.03)
+    (read, sidecar) = tables.read_predictions(tmp_path)["svm-net-photo"]
+    assert sidecar["temperature"] == pytest.approx(3, rel=0.1)
+    assert (sidecar["origin"], sidecar["class_ids"]) == ("photographs: own", [11, 22])
+    assert len(read) == n
+
+
+def test_summary_says_the_numbers_of_the_table():
+    columns = {"n_test": 50, "paper": np.nan, "origin": "photographs: own", "interval": "by user", "top5": 0.9}
+    rows = [
+        {**told("svm"), **columns, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "name": "x"},
+        {**told("svm", "place"), **columns, "accuracy": 0.125, "ci_low": 0.1, "ci_high": 0.2, "name": "y"},
+        {**told("chance"), **columns, "accuracy": 0.3, "ci_low": 0.2, "ci_high": 0.4, "name": "z"},
+    ]
+    text = " ".join(results.summarise(pd.DataFrame(rows), "x"))
+    for said in (
+        "50 test photos",
+        "50.0%",
+        "40.0% to 60.0%",
+        "12.5%",
+        "split by place",
+        "Guessing got 30.0%",
+        "photographers",
+    ):
+        assert said in text
+
+
+def test_side_by_side_keeps_each_method_in_its_column():
+    table = results.side_by_side({"before": predictions(1, 2), "after": predictions(1, 7)}, CITIES)
+    first = table.set_index("city").loc["Aa"]
+    assert (first["before"], first["after"], first["n_test"]) == (0.2, 0.7, 10)
