@@ -142,6 +142,7 @@ def _execute(step: Step, run_dir: Path) -> None:
             cwd=str(NOTEBOOKS),
             execution_timeout=CELL_TIMEOUT_S,
             progress_bar=False,
+            extra_arguments=["--log-level=40"],  # the kernel warns of its own transport at every start
         )
     except papermill.PapermillExecutionError as error:
         failed = error

@@ -63,8 +63,9 @@ def best_method(predictions: Predictions, protocol: str | None = None) -> str:
 
 
 def labelled(table1: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of Table I that learnt something, their `method` told apart by backbone."""
-    rows = table1[table1["method"] != "chance"]
+    """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
+    rows = table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
+    rows = rows if len(rows) else table1
     return rows.assign(method=rows["method"] + ", " + rows["backbone"])
 
 
@@ -98,8 +99,12 @@ def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataF
     return table[~table["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
 
 
-def summarise(table1: pd.DataFrame, name: str) -> list[str]:
-    """Say in a few sentences what Table I says of one predictions file and of the same method under other splits."""
+def summarise(table1: pd.DataFrame, name: str, *, oracle: float | None = None) -> list[str]:
+    """Say in a few sentences what Table I says of one predictions file and of the same method under other splits.
+
+    Args:
+        oracle: what an all-knowing method reaches on the same test photos, where photos are made up.
+    """
     row = table1.set_index("name").loc[name]
     chance = table1[(table1["method"] == "chance") & (table1["protocol"] == row["protocol"])]
     sentences = [
@@ -109,6 +114,11 @@ def summarise(table1: pd.DataFrame, name: str) -> list[str]:
     ]
     if len(chance):
         sentences[0] += f" Guessing got {chance['accuracy'].iloc[0]:.1%}."
+    if oracle:
+        sentences.append(
+            f"In this made-up world most photos show nothing of their city: an oracle that reads every cue but knows no "
+            f"photographer would get {oracle:.1%}; this is {row['accuracy'] / oracle:.0%} of it."
+        )
     same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]
     others = same[same["protocol"] != row["protocol"]]
     parts = [f"{r.accuracy:.1%} ({r.ci_low:.1%} to {r.ci_high:.1%}) split by {r.protocol}" for r in others.itertuples()]

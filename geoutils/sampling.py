@@ -68,8 +68,8 @@ def assign_split(
     `photo` splits photos at random, as the paper does; `user` keeps a photographer's photos on one side; `place`
     keeps a block's photos on one side; `given` takes the corpus's own partition. A city with two or more blocks
     always has one to train on and one to test on, even where hashes put all of them on one side, and the only block
-    of a city is trained on; these few are the only assignments that can change as the table grows. Where a protocol leaves a city, or a given partition, without
-    validation, it is cut from train by photo. It never comes from test.
+    of a city is trained on; these few are the only assignments that can change as the table grows. Where a protocol
+    leaves a city without validation, it is cut from train by photo. It never comes from test.
 
     Args:
         photos: photo_id, latitude, longitude, user_id, partition, city_id.

@@ -22,7 +22,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Exif
 from tqdm import tqdm
 
-from geoutils import scenery
+from geoutils import scenery, tables
 from geoutils.artifacts import content_key, read_json, write_json
 from geoutils.tables import SYNTHETIC
 
@@ -298,3 +298,14 @@ def _exif(photo: dict) -> Exif:
             GPS.GPSLongitudeRef: "EW"[east < 0], GPS.GPSLongitude: (abs(east), 0.0, 0.0),
         }  # fmt: skip
     return exif
+
+
+def oracle_of(sample: pd.DataFrame, photo_ids: Iterable[str]) -> float | None:
+    """Return what an oracle reaches on some photos of a sample; None unless all of them are made up."""
+    chosen = sample[sample["photo_id"].isin(list(photo_ids))]
+    if not (chosen["source"] == tables.SYNTHETIC).all():
+        return None
+    folder = Path(chosen["path"].iloc[0])
+    while not (folder / "truth.csv").exists() and folder != folder.parent:
+        folder = folder.parent
+    return float(oracle_accuracy(folder, photo_ids=chosen["photo_id"])["expected"].mean())
