@@ -89,9 +89,9 @@ def _predict(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> None:
-    from geoutils import training
+    from geoutils import recipe, training
 
-    described = training.finetune(training.read_config(given.config))
+    described = training.finetune(recipe.read_config(given.config))
     best = described["log"][described["best_epoch"] - 1]
     print(f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}")
 

@@ -116,7 +116,7 @@ def summarise(table1: pd.DataFrame, name: str, *, oracle: float | None = None) -
         sentences[0] += f" Guessing got {chance['accuracy'].iloc[0]:.1%}."
     if oracle:
         sentences.append(
-            f"In this made-up world most photos show nothing of their city: an oracle that reads every cue but knows no "
+            f"Most made-up photos show nothing of their city: an oracle that reads every cue but knows no "
             f"photographer would get {oracle:.1%}; this is {row['accuracy'] / oracle:.0%} of it."
         )
     same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]

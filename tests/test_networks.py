@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from geoutils.networks import LRN, AveragePool, CaffeNet, GoogLeNet
-from geoutils.training import loss_of
+from geoutils.recipe import loss_of
 
 
 @pytest.fixture(scope="module")

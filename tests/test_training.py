@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from geoutils import backbones, training
+from geoutils import backbones, recipe, training
 from geoutils.artifacts import read_json
-from geoutils.training import TrainingConfig
+from geoutils.recipe import TrainingConfig
 from geoutils.weights import read_state
 
 
@@ -113,7 +113,7 @@ def test_finished_run_is_not_run_again_and_other_settings_are(config, tmp_path):
 def test_groups_follow_caffe_s_recipe(config):
     network = backbones.load("torchvision/alexnet", weights_from="random", num_classes=5).network
     found = {}
-    for group in training.parameter_groups(network, config):
+    for group in recipe.parameter_groups(network, config):
         for parameter in group["params"]:
             found[id(parameter)] = group["rate"], group["weight_decay"]
     rates = {name: found[id(parameter)] for name, parameter in network.named_parameters()}
@@ -126,17 +126,17 @@ def test_groups_follow_caffe_s_recipe(config):
 
 def test_schedules_at_their_corners(config):
     step = dataclasses.replace(config, schedule="step", step_epochs=2, gamma=0.1, learning_rate=1.0)
-    rates = [training.learning_rate(step, s, steps_per_epoch=5) for s in (0, 9, 10, 20)]
+    rates = [recipe.learning_rate(step, s, steps_per_epoch=5) for s in (0, 9, 10, 20)]
     assert rates == pytest.approx([1, 1, 0.1, 0.01])
     cosine = dataclasses.replace(config, epochs=4, learning_rate=1.0)
-    assert [training.learning_rate(cosine, s, steps_per_epoch=5) for s in (0, 10, 20)] == pytest.approx([1, 0.5, 0])
+    assert [recipe.learning_rate(cosine, s, steps_per_epoch=5) for s in (0, 10, 20)] == pytest.approx([1, 0.5, 0])
 
 
 def test_auxiliary_losses_count_three_tenths_each():
     labels = torch.tensor([0, 1])
     logits = [torch.randn(2, 3) for _ in range(3)]
-    a, b, c = (training.loss_of(one, labels) for one in logits)
-    torch.testing.assert_close(training.loss_of(tuple(logits), labels), a + 0.3 * b + 0.3 * c)
+    a, b, c = (recipe.loss_of(one, labels) for one in logits)
+    torch.testing.assert_close(recipe.loss_of(tuple(logits), labels), a + 0.3 * b + 0.3 * c)
 
 
 def test_checkpoint_of_other_settings_is_refused(config, monkeypatch):
@@ -159,7 +159,7 @@ def test_diverging_loss_says_what_to_lower(config):
 def test_config_file_with_a_misspelt_key_is_refused(tmp_path):
     (tmp_path / "c.yaml").write_text("sample: s\nfolder: f\nlerning_rate: 1\n")
     with pytest.raises(ValueError, match="lerning_rate"):
-        training.read_config(tmp_path / "c.yaml")
+        recipe.read_config(tmp_path / "c.yaml")
 
 
 def test_two_processes_train_one_model_and_count_every_photo(config, sample, tmp_path):
