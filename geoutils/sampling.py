@@ -97,17 +97,27 @@ def assign_split(
     return _with_validation(split, photos, shares, seed)
 
 
-def available_protocols(photos: pd.DataFrame) -> list[str]:
+def available_protocols(
+    photos: pd.DataFrame, wanted: Sequence[str] | None = None, *, block_degrees: float = BLOCK_DEGREES
+) -> list[str]:
     """Name the protocols that a table allows: `user` needs two known users, `given` two partitions, `place` two blocks
-    in some city."""
-    blocks = place_blocks(photos["latitude"], photos["longitude"]).groupby(photos["city_id"]).nunique()
-    allowed = {
+    in some city; or those wanted, if it allows them.
+
+    Raises:
+        ValueError: if one is wanted that the table does not allow.
+    """
+    blocks = place_blocks(photos["latitude"], photos["longitude"], block_degrees=block_degrees)
+    blocks_a_city = blocks.groupby(photos["city_id"]).nunique()
+    possible = {
         "photo": len(photos) > 0,
         "user": photos["user_id"].nunique() >= 2,
-        "place": bool((blocks > 1).any()),
+        "place": bool((blocks_a_city > 1).any()),
         "given": photos["partition"].nunique() >= 2,
     }
-    return [protocol for protocol in PROTOCOLS if allowed[protocol]]
+    allowed = [protocol for protocol in PROTOCOLS if possible[protocol]]
+    if impossible := [protocol for protocol in wanted or () if protocol not in allowed]:
+        raise ValueError(f"the photos allow the protocols {allowed}, not {impossible}: users or partitions unknown")
+    return allowed if wanted is None else list(wanted)
 
 
 def balance(photos: pd.DataFrame, split: pd.Series, per_city: Mapping[str, int] | None, *, seed: int = 0) -> pd.Series:
@@ -130,6 +140,29 @@ def balance(photos: pd.DataFrame, split: pd.Series, per_city: Mapping[str, int] 
     return split.where(rank <= split.map(dict(per_city)).astype("float64"))
 
 
+def draw(
+    photos: pd.DataFrame,
+    protocols: Sequence[str],
+    *,
+    per_city: Mapping[str, int] | None = None,
+    shares: Mapping[str, float] = DEFAULT_SHARES,
+    seed: int = 0,
+    block_degrees: float = BLOCK_DEGREES,
+) -> pd.DataFrame:
+    """Return the photos that are drawn under some protocol, with a column `split_<protocol>` each.
+
+    A corpus's own split (`given`) is taken whole, since balancing it would make another split of it.
+
+    Args:
+        photos: of qualifying cities, as for `assign_split`; the rest as for `draw_sample`.
+    """
+    splits = pd.DataFrame(index=photos.index)
+    for protocol in protocols:
+        split = assign_split(photos, protocol, shares=shares, seed=seed, block_degrees=block_degrees)
+        splits[f"split_{protocol}"] = balance(photos, split, None if protocol == "given" else per_city, seed=seed)
+    return photos.assign(**splits)[splits.notna().any(axis=1)]
+
+
 def draw_sample(
     photos: pd.DataFrame,
     cities: pd.DataFrame,
@@ -139,40 +172,32 @@ def draw_sample(
     shares: Mapping[str, float] = DEFAULT_SHARES,
     seed: int = 0,
     block_degrees: float = BLOCK_DEGREES,
+    counted: tuple[int, int] | None = None,
 ) -> Sample:
     """Split the photos of qualifying cities under each protocol and balance each split.
-
-    A corpus's own split (`given`) is taken whole, since balancing it would make another split of it.
 
     Args:
         photos: a photo table with a column `city_id` (null: in no city).
         cities: the cities that qualify, with city_id and city.
         protocols: those to draw; None draws all that the table allows.
+        per_city: the number for each split; None keeps all.
+        counted: photos in any city and in a qualifying one, where `photos` are what a larger table left of itself.
 
     Raises:
         ValueError: if a protocol is asked for that the table does not allow, or no photo is left.
     """
-    labelled = int(photos["city_id"].notna().sum())
-    kept = photos[photos["city_id"].isin(cities["city_id"])].copy()
-    ledger = [ledger_row("in a qualifying city", labelled, len(kept), "in a city with too few photos")]
-    allowed = available_protocols(kept)
-    protocols = allowed if protocols is None else list(protocols)
-    if impossible := [protocol for protocol in protocols if protocol not in allowed]:
-        raise ValueError(f"the photos allow the protocols {allowed}, not {impossible}: users or partitions unknown")
-    kept["city_id"] = kept["city_id"].astype("int64")
-    kept["city"] = kept["city_id"].map(cities.set_index("city_id")["city"])
-    short = []
-    for protocol in protocols:
-        split = assign_split(kept, protocol, shares=shares, seed=seed, block_degrees=block_degrees)
-        quota = None if protocol == "given" else per_city
-        kept[f"split_{protocol}"] = balance(kept, split, quota, seed=seed)
-        short.append(_shortfalls(kept, protocol, quota))
-    columns = [f"split_{protocol}" for protocol in protocols]
-    drawn = kept[kept[columns].notna().any(axis=1)]
+    kept = photos[photos["city_id"].isin(cities["city_id"])]
+    labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(kept))
+    ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
+    protocols = available_protocols(kept, protocols, block_degrees=block_degrees)
+    drawn = draw(kept, protocols, per_city=per_city, shares=shares, seed=seed, block_degrees=block_degrees)
     if drawn.empty:
         raise ValueError("no photo is left to sample: lower min_photos, widen radius_km, or give more photos")
-    ledger.append(ledger_row("drawn under some protocol", len(kept), len(drawn), "beyond the number a city and split"))
-    return Sample(conform(drawn, "sample"), ledger, pd.concat(short, ignore_index=True))
+    ledger.append(ledger_row("drawn under some protocol", qualifying, len(drawn), "beyond the number a city and split"))
+    drawn = drawn.assign(city=drawn["city_id"].map(cities.set_index("city_id")["city"]))
+    table = conform(drawn.astype({"city_id": "int64"}), "sample")
+    short = [_shortfalls(table, protocol, None if protocol == "given" else per_city) for protocol in protocols]
+    return Sample(table, ledger, pd.concat(short, ignore_index=True))
 
 
 def split_rows(sample: pd.DataFrame, protocol: str, split: str) -> pd.DataFrame:
@@ -241,16 +266,16 @@ def _both_sides(split: pd.Series, blocks: pd.Series, city_ids: pd.Series, seed: 
 
 def _with_validation(split: pd.Series, photos: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
     """Cut validation from train, by photo, in the cities that have none."""
-    lacks = ~(split == "val").groupby(photos["city_id"]).transform("any")
-    fraction = hash_fractions(photos["photo_id"], seed=seed, purpose="validation")
-    return split.mask(lacks & (split == "train") & (fraction < shares["val"]), "val")
+    cut = ~(split == "val").groupby(photos["city_id"]).transform("any") & (split == "train")
+    cut[cut] = hash_fractions(photos.loc[cut, "photo_id"], seed=seed, purpose="validation") < shares["val"]
+    return split.mask(cut, "val")
 
 
-def _shortfalls(kept: pd.DataFrame, protocol: str, quota: Mapping[str, int] | None) -> pd.DataFrame:
+def _shortfalls(table: pd.DataFrame, protocol: str, quota: Mapping[str, int] | None) -> pd.DataFrame:
     columns = ["protocol", "city", "split", "wanted", "found"]
     if quota is None:
         return pd.DataFrame(columns=columns)
-    found = split_counts(kept, protocol).stack().rename("found").reset_index()
+    found = split_counts(table, protocol).stack().rename("found").reset_index()
     found.columns = ["city", "split", "found"]
     found["wanted"] = found["split"].map(dict(quota))
     return found[found["found"] < found["wanted"]].assign(protocol=protocol)[columns]

@@ -96,7 +96,11 @@ def test_saved_model_gives_the_very_logits_of_its_best_epoch(config, sample, tmp
     logits = training.predict_logits(backbone, val["path"])
     assert np.array_equal(logits, training.predict_logits(backbone, val["path"]))
     accuracy = (np.array(description["classes"])[logits.argmax(1)] == val["city_id"]).mean()
-    assert accuracy == pytest.approx(told["log"][told["best_epoch"] - 1]["val_accuracy"])
+    row = told["log"][told["best_epoch"] - 1]
+    assert accuracy == pytest.approx(row["val_accuracy"])
+    labels = torch.tensor([description["classes"].index(city) for city in val["city_id"]])
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), labels).item()
+    assert loss == pytest.approx(row["val_loss"], abs=1e-6)  # to the bit but for the batches' sizes
     best = max(told["log"], key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert told["best_epoch"] == best["epoch"]
 

@@ -1,0 +1,148 @@
+"""Draw a sample from a corpus larger than memory, in two passes over batches of its photo table.
+
+The first pass counts each city's photos and keeps the few that decide how its photos are split (`survey`); the second
+draws from each batch and what was kept before it (`keep_drawn`). Both are reductions, whose work on what they left of
+parts is their work on the whole: so batches in this process and partitions on a cluster end in the sample that
+`sampling.draw_sample` draws from the whole table, row for row.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from geoutils import sampling
+from geoutils.cities import eligible_cities, label_cities
+from geoutils.tables import PROTOCOLS, conform, ledger_row
+
+BATCH_ROWS = 500_000  # some 300 MB while they are worked on
+
+Work = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+class Drawn(NamedTuple):
+    """The `sample`; the qualifying `cities` with their number of `photos`; the photo table of the sample's rows."""
+
+    sample: sampling.Sample
+    cities: pd.DataFrame
+    photos: pd.DataFrame
+
+
+def draw_streamed(
+    photos: Path | Sequence[pd.DataFrame],
+    cities: pd.DataFrame,
+    *,
+    radius_km: float = 25.0,
+    min_photos: int = 11_000,
+    max_cities: int | None = None,
+    protocols: Sequence[str] | None = None,
+    per_city: Mapping[str, int] | None = None,
+    cluster: str | None = None,
+    **splitting: Any,
+) -> Drawn:
+    """Label, count and draw in memory that grows with the sample, not with the corpus.
+
+    What a sample takes whole is held whole: a corpus's own split (`given`), or everything if `per_city` is None.
+
+    Args:
+        photos: a Parquet file or a folder of them, or batches of a photo table; ids are unique in all.
+        cities: that do not overlap, as `cities.non_overlapping` gives them.
+        radius_km: as for `label_cities`. min_photos, max_cities: as for `eligible_cities`.
+        protocols, per_city, splitting (shares, seed, block_degrees): as for `draw_sample`.
+        cluster: address of a dask.distributed scheduler whose workers see the same files; None: this process.
+
+    Raises:
+        ValueError: if no city qualifies, or a protocol is asked for that the photos do not allow.
+    """
+    label = partial(_labelled, cities=cities, radius_km=radius_km)
+    surveying = partial(survey, protocols=protocols or PROTOCOLS, **splitting)
+    surveyed = _reduce(photos, label, surveying, cluster)
+    in_cities = surveyed.loc[surveyed["city_id"].notna(), "photos"]
+    total, labelled = int(surveyed["photos"].sum()), int(in_cities.sum())
+    ledger = [ledger_row("within the radius of a city", total, labelled, "in no city")]
+    counts = eligible_cities(surveyed["city_id"], min_photos, max_cities, weights=surveyed["photos"])
+    if counts.empty:
+        most = in_cities.max() if labelled else 0
+        raise ValueError(f"no city has {min_photos:,} photos, the largest has {most:,}: lower min_photos")
+    deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])]
+    side = splitting.get("block_degrees", sampling.BLOCK_DEGREES)
+    protocols = sampling.available_protocols(deciding, protocols, block_degrees=side)
+    drawing = {"protocols": protocols, "per_city": per_city, **splitting}
+    held = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
+    chosen = counts.merge(cities, on="city_id")
+    sample = sampling.draw_sample(held, chosen, counted=(labelled, int(counts["photos"].sum())), **drawing)
+    drawn = held[held["photo_id"].isin(sample.table["photo_id"])]
+    return Drawn(sample._replace(ledger=ledger + sample.ledger), chosen, conform(drawn, "photos"))
+
+
+def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **splitting: Any) -> pd.DataFrame:
+    """Count a city's photos, and keep those few that decide how the others are split.
+
+    One photo of each city and split tells, under each protocol, whether the city has a validation of its own, and
+    which of its blocks are first and last by hash; a second user tells that there are users. With these at hand
+    `assign_split` does to any other photos of the corpus what it would do to them among all.
+
+    Args:
+        photos: a photo table with `city_id` (null: in no city) and `photos`, how many each row stands for.
+        splitting: shares, seed and block_degrees, as for `assign_split`.
+
+    Returns:
+        Some rows of each city, in their order; the first one stands for all photos of the city, the others for none.
+    """
+    photos = photos.reset_index(drop=True)
+    total = photos.groupby("city_id", dropna=False)["photos"].transform("sum")
+    keep = ~photos.duplicated("city_id")
+    photos["photos"] = total.where(keep, 0)
+    known = photos[photos["city_id"].notna()]
+    user = known["user_id"]
+    splits = [sampling.assign_split(known, protocol, **splitting) for protocol in protocols]
+    for told in (user.notna() & (user != user.groupby(known["city_id"]).transform("first")), *splits):
+        keep[known.index] |= ~pd.concat([known["city_id"], told], axis=1).duplicated()
+    return photos[keep]
+
+
+def keep_drawn(photos: pd.DataFrame, *, deciding: pd.DataFrame, **drawing: Any) -> pd.DataFrame:
+    """Keep the photos that may be drawn when all are there, and those that decide.
+
+    Args:
+        photos: a photo table with `city_id`.
+        deciding: what `survey` left of the qualifying cities.
+        drawing: the settings of `sampling.draw`.
+    """
+    photos = photos[photos["city_id"].isin(deciding["city_id"])]
+    others = deciding[~deciding["photo_id"].isin(photos["photo_id"])]
+    drawn = sampling.draw(pd.concat([photos, others], ignore_index=True), **drawing)
+    return photos[photos["photo_id"].isin([*drawn["photo_id"], *deciding["photo_id"]])]
+
+
+def _labelled(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float) -> pd.DataFrame:
+    return photos.assign(city_id=label_cities(photos, cities, radius_km), photos=1)
+
+
+def _reduce(photos: Path | Sequence[pd.DataFrame], label: Work, work: Work, cluster: str | None) -> pd.DataFrame:
+    if cluster:
+        from dask import dataframe
+        from dask.distributed import Client
+
+        with Client(cluster):
+            parts = dataframe.read_parquet(photos).map_partitions(label)
+            return parts.reduction(work, meta=parts._meta, split_every=8).compute()
+    held = None
+    for batch in tqdm(_batches(photos), desc=work.func.__name__, unit="batch"):
+        held = work(pd.concat([held, label(batch)], ignore_index=True))
+    if held is None:
+        raise ValueError("no photos came: expected Parquet files, or batches to walk through twice, such as a list")
+    return held
+
+
+def _batches(photos: Path | Sequence[pd.DataFrame]) -> Iterable[pd.DataFrame]:
+    if not isinstance(photos, str | Path):
+        return photos
+    from pyarrow import dataset
+
+    found = dataset.dataset(photos, format="parquet")
+    batches = found.to_batches(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
+    return (batch.to_pandas() for batch in batches)

@@ -1,0 +1,69 @@
+"""Weights come from a server once, checked and unpacked; what comes wrong is refused and leaves nothing behind."""
+
+import dataclasses
+import hashlib
+import io
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import caffe_files
+import pytest
+
+from geoutils import weights
+
+NAME = "places205_googlenet"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Serve an archive as its authors do, from 127.0.0.1; data/weights lies in a temporary folder."""
+    server_root = tmp_path / "server"
+    server_root.mkdir()
+    file = weights.WEIGHT_FILES[NAME].file
+    model = caffe_files.write_caffemodel(tmp_path / file, {"conv1": [caffe_files.np.ones((4, 3, 2, 2), "f4")]})
+    with tarfile.open(server_root / "googlenet.tar.gz", "w:gz") as archive:
+        archive.add(model, f"googlenet/{file}")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(server_root))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    digest = hashlib.sha1((server_root / "googlenet.tar.gz").read_bytes()).hexdigest()
+    url = f"http://127.0.0.1:{server.server_port}/googlenet.tar.gz"
+    known = dataclasses.replace(weights.WEIGHT_FILES[NAME], url=url, checksum={"sha1": digest})
+    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, known)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    yield server_root
+    server.shutdown()
+
+
+def test_fetched_weights_are_found_afterwards_without_the_server(published):
+    path = weights.fetch_weights(NAME)
+    assert path == weights.locate(NAME) == weights.require(NAME)
+    (published / "googlenet.tar.gz").unlink()
+    assert weights.fetch_weights(NAME) == path
+
+
+def test_other_bytes_than_published_are_refused(published):
+    with open(published / "googlenet.tar.gz", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="sha1"):
+        weights.fetch_weights(NAME)
+    assert weights.locate(NAME) is None
+
+
+def test_archive_that_writes_outside_its_folder_is_refused(published, tmp_path, monkeypatch):
+    with tarfile.open(published / "googlenet.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("../../escaped.txt")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, dataclasses.replace(weights.WEIGHT_FILES[NAME], checksum={}))
+    with pytest.raises(ValueError, match="outside"):
+        weights.fetch_weights(NAME)
+    assert not (tmp_path / "escaped.txt").exists()
+
+
+def test_status_says_what_lies_here(published):
+    assert weights.status().set_index("network")["path"].isna().all()
+    weights.fetch_weights(NAME)
+    assert weights.status().set_index("network")["path"].notna()[NAME]
