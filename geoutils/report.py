@@ -1,59 +1,63 @@
 """The report of a run: one page that opens from disk with no network."""
 
 import base64
+import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geoutils.artifacts import provenance, read_json, write_text
 from geoutils.tables import read_ledger
 
 TEMPLATE = Path(__file__).with_name("data") / "report.html"
-# section: (title, figures that are shown in it where the run has drawn them)
-SECTIONS = {
-    "results": ("Table I", ("07_table1", "07_protocols")),
-    "where": ("Where it works, and where it fails", ("07_accuracy_map", "07_city_accuracy", "07_error_distances")),
-    "confusion": ("What is mistaken for what", ("07_confusion", "07_confused_with")),
-    "learning": ("How it learnt", ("05_accuracy_k", "05_accuracy_c", "06_learning", "07_gain")),
-    "data": ("The photos", ("02_leading_cities", "02_eligibility", "01_rejected", "03_ledger", "03_shared_users")),
-}
+SHADES = (0, 0.05, 0.1, 0.2, 0.4)  # shares of a city's test photos beyond which a cell is darker
+FOLDERS = re.compile(r'(?<=")(?:[/~]|[A-Za-z]:)[^"]*[/\\]')  # a path's folders name a machine and its user
+COLOURS = 128  # in a picture's palette: a third of the bytes, with no difference to see
 
 
 def write_report(run_dir: Path, notebooks: list[str]) -> Path:
     """Write `index.html` in a run's folder from its tables, figures and maps, and return its path.
 
     Args:
+        run_dir: may lack anything; what is not there is not shown.
         notebooks: names of the executed notebooks, in order, to link to.
     """
     from jinja2 import Environment
 
-    table = read_table1(run_dir)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}"
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    table, accuracy_map = read_table1(run_dir), run_dir / "maps/accuracy.html"
     origin = table["origin"].iloc[0] if len(table) else "no results yet"
-    figures = {path.stem: _figure(path) for path in sorted((run_dir / "figures").glob("*.png"))}
-    page = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     content = page.render(
         name=run_dir.name,
         origin=origin,
         synthetic=origin.startswith("SYNTHETIC"),
-        sentences=_sentences(run_dir),
-        table=table.to_dict("records"),
-        sections=[
-            {"id": key, "title": title, "figures": [figures[name] for name in names if name in figures]}
-            for key, (title, names) in SECTIONS.items()
-        ],
-        maps=sorted(path.name for path in (run_dir / "maps").glob("*.html")),
-        ledger=read_ledger(run_dir).to_dict("records"),
-        notebooks=notebooks,
+        sentences=_json(run_dir / "results/summary.json", []),
+        facts=_facts(run_dir),
+        table=_records(table),
+        scores=_records(_csv(run_dir / "results/per_city.csv")),
+        **_confusion(run_dir / "results"),
+        figures={path.stem: path for path in sorted((run_dir / "figures").glob("*.png"))},
+        picture=_picture,
+        accuracy_map=accuracy_map.read_text(encoding="utf-8") if accuracy_map.exists() else "",
+        maps=sorted(path.stem for path in (run_dir / "maps").glob("*.html")),
+        ledger=_records(read_ledger(run_dir)),
+        rejected=_csv(run_dir / "rejected.csv", ["reason"])["reason"].value_counts().to_dict(),
+        notebooks=[_notebook(run_dir / "notebooks" / f"{name}.ipynb") for name in notebooks],
         provenance=provenance(),
+        **_sources(run_dir),
     )
     return write_text(run_dir / "index.html", content)
 
 
 def read_table1(run_dir: Path) -> pd.DataFrame:
     """Read results/table1.csv of a run; empty if no notebook wrote it."""
-    path = run_dir / "results" / "table1.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    return _csv(run_dir / "results" / "table1.csv")
 
 
 def table1_text(run_dir: Path) -> str:
@@ -63,20 +67,84 @@ def table1_text(run_dir: Path) -> str:
         return "this profile wrote no results/table1.csv"
     percent = {name: table[name].map("{:.1%}".format) for name in ("accuracy", "ci_low", "ci_high")}
     paper = table["paper"].map(lambda share: "" if pd.isna(share) else f"{share:.2%}")
-    shown = table.drop(columns="origin").assign(**percent, paper=paper)
+    shown = table.drop(columns=["origin", "top5", "name"]).assign(**percent, paper=paper)
     return f"\nTable I -- {table['origin'].iloc[0]}\n{shown.to_string(index=False)}\n"
 
 
-def _sentences(run_dir: Path) -> list[str]:
-    path = run_dir / "results" / "summary.json"
-    return read_json(path) if path.exists() else []
+def _csv(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=columns)
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])  # Namibia's code is NA: not a missing value
 
 
-def _figure(path: Path) -> dict[str, Any]:
+def _json(path: Path, default: Any) -> Any:
+    return read_json(path) if path.exists() else default
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _picture(path: Path) -> dict[str, Any]:
     from PIL import Image
 
     with Image.open(path) as image:
-        alt = image.info.get("Description", path.stem)
+        words = image.info.get("Description", path.stem).replace("\n", ". ")
+        image.convert("RGB").quantize(COLOURS).save(buffer := io.BytesIO(), "png")
         width, height = image.size
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"src": f"data:image/png;base64,{data}", "alt": alt, "width": width, "height": height}
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return {"src": f"data:image/png;base64,{data}", "alt": words, "width": width, "height": height}
+
+
+def _facts(run_dir: Path) -> dict[str, str]:
+    facts, ledger, photos = {}, read_ledger(run_dir), run_dir / "photos.parquet"
+    if len(ledger):
+        facts["photos usable"] = f"{ledger['rows_out'].iloc[0]:,} of {ledger['rows_in'].iloc[0]:,}"
+    if photos.exists():
+        users = pd.read_parquet(photos, columns=["user_id"])["user_id"].nunique()
+        facts["photographers"] = f"{users:,}" if users else "unknown"
+    return facts
+
+
+def _confusion(results: Path) -> dict[str, Any]:
+    """Shade the cells of the confusion matrix, and find the most frequent mistakes of cities with enough photos."""
+    counts, scores = _csv(results / "confusion.csv"), _csv(results / "per_city.csv")
+    if counts.empty or scores.empty:
+        return {}
+    counts, enough = counts.set_index("true"), scores["enough"].to_numpy(bool)  # rows of both in the same order
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    cells = np.stack([counts, np.searchsorted(SHADES, shares)], axis=2).tolist()
+    wrong = shares.where(~np.eye(len(shares), dtype=bool))[enough].stack().nlargest(6)
+    rows = zip(counts.index, enough, cells, strict=True)
+    return {
+        "matrix": [{"city": city, "enough": told, "cells": row} for city, told, row in rows],
+        "mistakes": [(*pair, share) for pair, share in wrong[wrong > 0].items()],
+    }
+
+
+def _sources(run_dir: Path) -> dict[str, Any]:
+    """Gather what the sidecars say: whose weights with which checksum, which settings, seed, commit and time."""
+    told = {path.stem: read_json(path) for path in sorted((run_dir / "predictions").glob("*.json"))}
+    stores = [run_dir / "features" / name / "key.json" for name in _json(run_dir / "features.json", [])]
+    models = [run_dir / "models" / name / "model.json" for name in told]
+    networks = [read_json(path) for path in (*stores, *models) if path.exists()]
+    made = [sidecar.get("provenance", {}) for sidecar in told.values()]
+    return {
+        "networks": {(n["backbone"], n["weights"], n["weights_sha256"]): n for n in networks}.values(),
+        "predictions": [{**t, "name": n, "settings": _public(t.get("settings", {}))} for n, t in told.items()],
+        "commits": sorted({m["commit"][:10] for m in made if m.get("commit")}),
+        "uncommitted": any(m.get("uncommitted_changes") for m in made),
+    }
+
+
+def _notebook(path: Path) -> dict[str, Any]:
+    """Read an executed notebook's question, parameters and seconds."""
+    content = _json(path, {"metadata": {}, "cells": [{"source": ""}]})
+    run = content["metadata"].get("papermill", {})
+    question = re.search(r"\*\*(.+?)\*\*|$", "".join(content["cells"][0]["source"]))[1]
+    given = {name: value for name, value in run.get("parameters", {}).items() if name != "run_dir"}
+    return {"name": path.stem, "question": question, "parameters": _public(given), "seconds": run.get("duration")}
+
+
+def _public(settings: dict[str, Any]) -> str:
+    return FOLDERS.sub("", json.dumps(settings, ensure_ascii=False))[1:-1].replace('"', "")

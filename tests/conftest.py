@@ -1,6 +1,8 @@
 """Small real files: crops of scikit-learn's two photographs, so that nothing is mocked."""
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,37 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     profile = pipeline.read_profile(ROOT / "profiles/test.yaml", run_dir=tmp_path_factory.mktemp("runs") / "test")
     pipeline.run(profile)
     return profile.run_dir
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Chromium, driven by Playwright."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not path:
+        pytest.skip("no chromium on the path, and CHROMIUM is not set")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable]:
+    """Open pages from disk where every request but for a file is refused, and fail on any complaint at the end."""
+    complaints, contexts = [], []
+
+    def open_page(path: Path, width: int = 1280, height: int = 800):
+        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 600)
+        contexts.append(context)
+        context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
+        page = context.new_page()
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message) or dialog.dismiss())
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

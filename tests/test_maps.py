@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import folium
@@ -48,38 +45,16 @@ def per_city(cities: pd.DataFrame) -> pd.DataFrame:
     return cities.assign(n_test=n_test, correct=correct, **rates, enough=n_test >= 20, confused_with="Rome 8, Oslo 5")
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not path:
-        pytest.skip("no chromium on the path, and CHROMIUM is not set")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-
-
 @pytest.fixture
-def opened(browser, tmp_path: Path):
-    """Open a map from disk where every request but for a file is refused, and fail on any complaint at the end."""
-    complaints, contexts = [], []
+def opened(visit, tmp_path: Path):
+    """Open a map as a page, and wait until it is drawn."""
 
-    def open_map(chart: folium.Map, width: int = 1280, height: int = 800):
-        context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 600)
-        contexts.append(context)
-        context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())
-        page = context.new_page()
-        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message) or dialog.dismiss())
-        page.goto(maps.save_map(chart, tmp_path / "map.html").as_uri())
+    def open_map(chart: folium.Map, *size: int):
+        page = visit(maps.save_map(chart, tmp_path / "map.html"), *size)
         page.wait_for_selector(".leaflet-control-layers")
         return page
 
-    yield open_map
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_map
 
 
 CIRCLES = "path.leaflet-interactive"
