@@ -62,9 +62,8 @@ function circles(rows) {
   return L.featureGroup(rows.flatMap(r => [
     L.circleMarker(bounds.extend(r.at) && r.at,
       { radius: SCALE * r.radius, fillColor: r.colour, fillOpacity: 0.85, color: "#fff", weight: 1 })
-      .bindTooltip(text(r.lines)).on("add", e => Object.entries(
-        { tabindex: 0, role: "img", "aria-label": r.lines.join(", ") })
-        .forEach(([key, said]) => e.target.getElement().setAttribute(key, said))),
+      .bindTooltip(text(r.lines)).on("add", e => Object.entries({ tabindex: 0, role: "img",
+        "aria-label": r.lines.join(", ") }).forEach(([key, said]) => e.target.getElement().setAttribute(key, said))),
     L.tooltip(r.at, { content: text([r.city]), className: "name", permanent: true, direction: "right",
       offset: [SCALE * r.radius - 3, 0] }),
   ]));
@@ -90,6 +89,9 @@ L.Map.addInitHook(function () {
   L.geoJSON(LAND, { pane: "tilePane", interactive: false, style, filter }).addTo(this);
   this.createPane("cells").style.zIndex = 300;
   this.setMaxBounds([[-80, -220], [86, 220]]).setMaxZoom(10).attributionControl.setPrefix("Leaflet, Natural Earth");
+  // in a frame, the wheel and a finger scroll the page around it, until a click
+  const held = parent === window ? [] : [this.scrollWheelZoom, ...(L.Browser.mobile ? [this.dragging] : [])];
+  held.forEach(way => way.disable()); this.once("click", () => held.forEach(way => way.enable()));
   this.on("zoomend moveend resize layeradd layerremove", () => requestAnimationFrame(declutter));
 });
 </script></head>
@@ -100,7 +102,7 @@ L.Map.addInitHook(function () {
   fill="{{ colour }}" stroke="#5b6770" stroke-width="0.7"/></svg>{{ note|e }}</li>{% endfor %}</ul></main>
 {% if this.origin.startswith("SYNTHETIC") %}<div class="watermark" aria-hidden="true"></div>{% endif %}
 <script>{{ this.script.render(**kwargs) }}
-if (bounds.isValid()) {{ this.map }}.fitBounds(bounds, { padding: [40, 40], maxZoom: 6, animate: false });
+if (bounds.isValid()) {{ this.map }}.fitBounds(bounds.pad(0.05), { padding: [40, 40], maxZoom: 6, animate: false });
 </script></body></html>
 """
 
@@ -154,8 +156,9 @@ def save_map(chart: folium.Map, path: Path) -> Path:
 
 def _sized(values: pd.Series, unit: str, colour: str = "#ffffff") -> tuple[np.ndarray, list]:
     """Return radii in pixels, their squares proportional to the values, and the lines of the legend."""
-    steps = np.unique([float(f"{values.max() * share:.1g}") for share in (1, 0.3, 0.06)])
-    radii, marks = (np.maximum(13 * np.sqrt(v / max(values.max(), 1)), 3).round(1) for v in (values, steps))
+    steps = np.unique([max(float(f"{values.max() * share:.1g}"), 1) for share in (1, 0.3, 0.06)])
+    most = 13 if values.min() < values.max() / 2 else 9  # nearly equal circles: small ones hide fewer others
+    radii, marks = (np.maximum(most * np.sqrt(v / max(values.max(), 1)), 3).round(1) for v in (values, steps))
     return radii, [(mark, colour, f"{unit}: {step:,g}") for mark, step in zip(marks.tolist(), steps, strict=True)]
 
 
@@ -196,10 +199,8 @@ def _mistaken(row: pd.DataFrame, city: str) -> tuple[pd.DataFrame, list]:
 
 def _circle_page(title: str, origin: str, circles: pd.DataFrame, legend: list) -> folium.Map:
     circles = circles.assign(at=circles[["latitude", "longitude"]].to_numpy().tolist())
-    circles = circles.sort_values("radius", ascending=False).groupby("layer")[
-        ["city", "at", "radius", "colour", "lines"]
-    ]
-    layers = [_Layer(name, "circles", part.to_dict("records")) for name, part in circles]
+    shown = circles.sort_values("radius", ascending=False)[["layer", "city", "at", "radius", "colour", "lines"]]
+    layers = [_Layer(name, "circles", part.to_dict("records")) for name, part in shown.groupby("layer")]
     return _page(title, origin, layers, legend)
 
 
@@ -315,5 +316,5 @@ def static_density(positions: pd.DataFrame, *, origin: str, degrees: float = 0.5
         squares = geopandas.GeoSeries.from_xy(cells["longitude"] + degrees / 2, cells["latitude"] + degrees / 2)
         squares = squares.buffer(degrees / 2, cap_style="square").set_crs(4326).to_crs(EQUAL_EARTH)
         if len(squares):
-            squares.plot(ax=ax, color=SHADES[cells["shade"]], linewidth=0)
+            squares.plot(ax=ax, color=(shades := SHADES[cells["shade"]]), edgecolor=shades, linewidth=1.5)
     return figure

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, write_json, write_text
+from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json, write_text
 
 NOTEBOOKS = ROOT / "notebooks"
 CELL_TIMEOUT_S = 6 * 3_600
@@ -21,11 +21,13 @@ class Step(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A named experiment: its `steps` in order, and the run folder that it writes by default."""
+    """A named experiment: its `steps` in order, the run folder that it writes by default, and what it `requires`:
+    `files`, a hint by STEP.PARAMETER that holds the path, and the names of `weights`."""
 
     name: str
     steps: list[Step]
     run_dir: Path
+    requires: Mapping[str, Any]
 
 
 class NotebookError(RuntimeError):
@@ -36,7 +38,8 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     """Read a profile and apply settings to it.
 
     Args:
-        path: YAML with `name` and `notebooks`, a list of `notebook`, optional `name` and `parameters`.
+        path: YAML with `name`, optional `requires`, and `notebooks`, a list of `notebook`, optional `name` and
+            `parameters`.
         settings: "NAME.PARAMETER=VALUE", the value in YAML.
         run_dir: the folder to write; by default runs/<profile name> under the repository's root.
 
@@ -65,7 +68,7 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     folder = Path(run_dir) if run_dir else ROOT / "runs" / content["name"]
     for step in steps:
         _refuse_unknown(step)
-    return Profile(content["name"], steps, folder.resolve())
+    return Profile(content["name"], steps, folder.resolve(), content.get("requires") or {})
 
 
 def run(profile: Profile) -> Path:
@@ -78,10 +81,12 @@ def run(profile: Profile) -> Path:
         The path of the report, index.html.
 
     Raises:
+        FileNotFoundError: before any work, if what the profile requires is not there, with what to fetch.
         NotebookError: at the first cell that fails.
     """
     from geoutils import report
 
+    _require(profile)
     profile.run_dir.mkdir(parents=True, exist_ok=True)
     state_path = profile.run_dir / "state.json"
     state = read_json(state_path) if state_path.exists() else {}
@@ -121,6 +126,23 @@ def _refuse_unknown(step: Step) -> None:
     known = set(papermill.inspect_notebook(str(_source(step))))
     if unknown := sorted(set(step.parameters) - known):
         raise ValueError(f"notebook {step.notebook} has no parameter {unknown}; it has {sorted(known)}")
+
+
+def _require(profile: Profile) -> None:
+    parameters, missing = {step.name: step.parameters for step in profile.steps}, []
+    for place, hint in profile.requires.get("files", {}).items():
+        step, _, parameter = place.partition(".")
+        if not (path := under_root(parameters[step][parameter])).exists():
+            missing.append(f"{path} is not there: {hint}; for another path: --set {place}=PATH")
+    for name in profile.requires.get("weights", ()):
+        from geoutils import weights
+
+        try:
+            weights.require(name)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    if missing:
+        raise FileNotFoundError("\n- ".join([f"the profile {profile.name!r} needs what is not here yet", *missing]))
 
 
 def _package_files() -> Mapping[str, str]:

@@ -206,7 +206,7 @@ def learning_curves(log: pd.DataFrame, *, origin: str) -> Figure:
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
             ax.plot(log["epoch"], log[[f"train_{measure}", f"val_{measure}"]], label=["training", "validation"])
             ax.set(title=measure, ylim=(0, None))
-            ax.locator_params(axis="x", integer=True)
+            ax.locator_params(axis="x", integer=True, min_n_ticks=1)
         axes[1].yaxis.set_major_formatter(PercentFormatter(1))
         axes[0].legend()
     return figure

@@ -67,7 +67,7 @@ def draw_streamed(
     if counts.empty:
         most = in_cities.max() if labelled else 0
         raise ValueError(f"no city has {min_photos:,} photos, the largest has {most:,}: lower min_photos")
-    deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])]
+    deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])].drop_duplicates("photo_id")
     side = splitting.get("block_degrees", sampling.BLOCK_DEGREES)
     protocols = sampling.available_protocols(deciding, protocols, block_degrees=side)
     drawing = {"protocols": protocols, "per_city": per_city, **splitting}
@@ -112,10 +112,11 @@ def keep_drawn(photos: pd.DataFrame, *, deciding: pd.DataFrame, **drawing: Any) 
         deciding: what `survey` left of the qualifying cities.
         drawing: the settings of `sampling.draw`.
     """
-    photos = photos[photos["city_id"].isin(deciding["city_id"])]
-    others = deciding[~deciding["photo_id"].isin(photos["photo_id"])]
+    photos = photos[photos["city_id"].isin(deciding["city_id"])].reset_index(drop=True)
+    place = pd.Index(deciding["photo_id"]).get_indexer(photos["photo_id"])  # -1: does not decide
+    others = deciding.drop(index=deciding.index[place[place >= 0]])
     drawn = sampling.draw(pd.concat([photos, others], ignore_index=True), **drawing)
-    return photos[photos["photo_id"].isin([*drawn["photo_id"], *deciding["photo_id"]])]
+    return photos[(place >= 0) | photos.index.isin(drawn.index)]
 
 
 def _labelled(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Weight files: where they come from, whether one is what it should be, and reading them without running their code."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ import pandas as pd
 import torch
 
 from geoutils import caffe
-from geoutils.artifacts import ROOT
+from geoutils.artifacts import under_root
 from geoutils.download import fetch, unpack
 
-FOLDER = ROOT / "data" / "weights"
+FOLDER = under_root(os.environ.get("DEEP_IM2GPS_WEIGHTS", "data/weights"))  # one folder can serve several checkouts
 _MIT_PLACES = "http://places.csail.mit.edu/model"
 _PLACES365 = "http://places2.csail.mit.edu/models_places365"
 _CC_BY = "CC BY, as the Places project states"
@@ -73,7 +74,8 @@ WEIGHT_FILES = {
 
 
 def locate(name: str) -> Path | None:
-    """Return the weight file of a network on this machine, or None; its folder is data/weights/NAME."""
+    """Return the weight file of a network on this machine, or None; its folder is data/weights/NAME, or
+    $DEEP_IM2GPS_WEIGHTS/NAME."""
     if name not in WEIGHT_FILES:
         return None
     return next(iter(sorted((FOLDER / name).rglob(WEIGHT_FILES[name].file))), None)

@@ -92,6 +92,19 @@ def write_jpeg(path: Path, photo: Image.Image, comments: list[str] = ()) -> Path
     return path
 
 
+def write_im2gps_tree(folder: Path, queries: dict[str, tuple[float, float]], photos: list[Image.Image]) -> Path:
+    """Write a collection: a metadata file and images a query, photos dealt out in turn, four a photographer."""
+    for number, (query, (latitude, longitude)) in enumerate(queries.items()):
+        records = []
+        for i, photo in enumerate(photos[number :: len(queries)]):
+            photo_id, owner = 1_000 * number + i, f"{70_000_000 + 100 * number + i // 4}@N00"
+            position = (f"{latitude + 0.002 * i:.6f}", f"{longitude:.6f}")
+            records.append(im2gps_record(photo_id, owner=owner, position=position))
+            write_jpeg(folder / query / "00001" / im2gps_name(photo_id, owner), photo, records[-1])
+        write_im2gps(folder / f"{query}.txt", records)
+    return folder
+
+
 def write_shard(path: Path, images: dict[str, bytes], *, byte_keys: bool = False) -> Path:
     """Write a shard of MP-16: msgpack maps one after the other, with text or bytes as keys."""
     keys = (b"image", b"id") if byte_keys else ("image", "id")

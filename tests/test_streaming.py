@@ -1,7 +1,5 @@
 """A sample drawn over batches, or on a cluster, is the one drawn in memory, whatever the batches are."""
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,12 +52,12 @@ def cut(photos: pd.DataFrame, size: int) -> list[pd.DataFrame]:
     return [photos[start : start + size].reset_index(drop=True) for start in range(0, len(photos), size)]
 
 
-@settings(deadline=None, max_examples=int(os.environ.get("EX", 20)), derandomize=True)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_batches_draw_what_memory_draws(data):
     """Few users and blocks, so that cities without validation or with all blocks on one side are common."""
     photos = made_up(
-        data.draw(st.integers(20, 120)),
+        data.draw(st.integers(40, 120)),
         users=data.draw(st.integers(1, 6)),
         blocks=data.draw(st.integers(1, 4)),
         partitions=data.draw(st.sampled_from([["train", "val"], ["train", "val", "test", None], ["train"], [None]])),
@@ -67,14 +65,43 @@ def test_batches_draw_what_memory_draws(data):
     )
     shares = [{"val": 0.1, "test": 0.25}, {"val": 0.5, "test": 0.4}, {"val": 0.0, "test": 0.1}]
     options = {
-        "min_photos": data.draw(st.integers(1, 12)),
+        "min_photos": data.draw(st.integers(1, 8)),
         "max_cities": data.draw(st.sampled_from([None, 1, 2])),
         "per_city": data.draw(st.sampled_from([None, {"train": 5, "val": 2, "test": 3}])),
         "shares": data.draw(st.sampled_from(shares)),
         "seed": data.draw(st.integers(0, 10)),
     }
-    batches = cut(photos, data.draw(st.integers(15, 50)))
+    batches = cut(photos, data.draw(st.integers(20, 60)))
     assert_same(draw_streamed(batches, CITIES, **options), photos, **options)
+
+
+@pytest.mark.parametrize("protocol", ["photo", "user", "place"])
+@pytest.mark.parametrize("last", ["val", "test"])
+def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
+    """Till then a city seems to have no validation, or all of its blocks on one side."""
+    photos = made_up(300, users=40, blocks=8, partitions=[None])
+    photos = photos[photos["latitude"] < 40]  # the others are in no city
+    shares = {"val": 0.4, "test": 0.2}
+    split = sampling.assign_split(photos.assign(city_id=photos["latitude"]), protocol, shares=shares)
+    photos = photos.iloc[np.argsort(split == last, kind="stable")].reset_index(drop=True)
+    options = {
+        "min_photos": 20,
+        "protocols": [protocol],
+        "per_city": {"train": 5, "val": 2, "test": 3},
+        "shares": shares,
+    }
+    assert_same(draw_streamed(cut(photos, 75), CITIES, **options), photos, **options)
+
+
+@pytest.mark.parametrize("column", ["user_id", "longitude", "partition"])
+def test_a_survey_keeps_the_only_photo_of_another_user_block_or_partition(column):
+    for seed in range(5):
+        photos = made_up(30, users=1, blocks=1, partitions=["train"]).assign(user_id="u0", city_id=1, photos=1)
+        photos.loc[11 + seed, column] = {"user_id": "u1", "longitude": 5.1, "partition": "val"}[column]
+        allowed = sampling.available_protocols(photos.assign(latitude=10.0))
+        surveyed = survey(photos.assign(latitude=10.0), shares={"val": 0.0, "test": 0.1}, seed=seed)
+        assert sampling.available_protocols(surveyed) == allowed
+        assert len(allowed) == 2
 
 
 @pytest.fixture
