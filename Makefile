@@ -35,7 +35,7 @@ lab: .venv/ready  ## explore the notebooks in JupyterLab
 lint: .venv/ready  ## check code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 figures: .venv/ready  ## draw README's pictures from runs/sample and its small tables
 	$(BIN)/python -m geoutils figures runs/sample
