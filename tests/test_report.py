@@ -217,6 +217,10 @@ def test_page_opens_offline_draws_its_map_and_never_scrolls_sideways(visit, writ
     circles.nth(NUMBER - 1).wait_for()
     assert circles.count() == NUMBER
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    page.set_viewport_size({"width": 700, "height": 800})  # charts shrink to fit, while they can still be read
+    assert page.locator("figure .scroll").evaluate_all(
+        "boxes => boxes.every(box => box.scrollWidth <= box.clientWidth)"
+    )
 
 
 @pytest.mark.browser
