@@ -1,15 +1,20 @@
 """Run a profile's notebooks headless, in order, and turn them into pages."""
 
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json, write_text
+from geoutils.tables import origin
 
 NOTEBOOKS = ROOT / "notebooks"
-CELL_TIMEOUT_S = 6 * 3_600
+STAMP = Path(__file__).with_name("data") / "stamp.html"
+CELL_TIMEOUT_HOURS = 6  # unless the profile states `timeout_hours`
+PATHS = ("photos", "image_root", "boundaries", "photo")  # parameters whose values are text, even 2019 or no
+DRAWN = ("predictions", "results", "figures", "maps", "ledger", "notebooks")  # what a run that starts over draws anew
 
 
 class Step(NamedTuple):
@@ -22,12 +27,13 @@ class Step(NamedTuple):
 
 class Profile(NamedTuple):
     """A named experiment: its `steps` in order, the run folder that it writes by default, and what it `requires`:
-    `files`, a hint by STEP.PARAMETER that holds the path, and the names of `weights`."""
+    `files`, a hint by STEP.PARAMETER that holds the path, and the names of `weights`. A cell may take `timeout_s`."""
 
     name: str
     steps: list[Step]
     run_dir: Path
     requires: Mapping[str, Any]
+    timeout_s: int
 
 
 class NotebookError(RuntimeError):
@@ -38,13 +44,13 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     """Read a profile and apply settings to it.
 
     Args:
-        path: YAML with `name`, optional `requires`, and `notebooks`, a list of `notebook`, optional `name` and
+        path: YAML with `name`, optional `requires` and `timeout_hours`, and `notebooks`, a list of `notebook`, optional `name` and
             `parameters`.
-        settings: "NAME.PARAMETER=VALUE", the value in YAML.
+        settings: "NAME.PARAMETER=VALUE", the value in YAML; that of a parameter among `PATHS` as it is.
         run_dir: the folder to write; by default runs/<profile name> under the repository's root.
 
     Raises:
-        ValueError: for a notebook or parameter that does not exist, naming those that do.
+        ValueError: for a notebook or parameter that does not exist, naming those that do; for a file that is no profile.
     """
     import yaml
 
@@ -52,7 +58,12 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     if not path.exists():
         known = sorted(p.as_posix() for p in path.parent.glob("*.yaml")) or "no profiles there"
         raise FileNotFoundError(f"no profile {path}; found {known}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict) or not {"name", "notebooks"} <= set(content):
+        raise ValueError(f"{path} needs `name` and `notebooks`, as profiles/sample.yaml has them")
     steps = [
         Step(entry["notebook"], entry.get("name", entry["notebook"]), dict(entry.get("parameters") or {}))
         for entry in content["notebooks"]
@@ -64,11 +75,15 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
         match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", setting, re.DOTALL)
         if not match or match[1] not in names:
             raise ValueError(f"--set takes STEP.PARAMETER=VALUE with STEP one of {names}, found {setting!r}")
-        steps[names.index(match[1])].parameters[match[2]] = yaml.safe_load(match[3])
+        value = match[3] if match[2] in PATHS else yaml.safe_load(match[3])
+        steps[names.index(match[1])].parameters[match[2]] = value
     folder = Path(run_dir) if run_dir else ROOT / "runs" / content["name"]
+    if folder.resolve() in (ROOT, *ROOT.parents):
+        raise ValueError(f"{folder} holds the repository: a run needs a folder of its own, such as runs/{content['name']}")
     for step in steps:
         _refuse_unknown(step)
-    return Profile(content["name"], steps, folder.resolve(), content.get("requires") or {})
+    timeout_s = int(3_600 * content.get("timeout_hours", CELL_TIMEOUT_HOURS))
+    return Profile(content["name"], steps, folder.resolve(), content.get("requires") or {}, timeout_s)
 
 
 def run(profile: Profile) -> Path:
@@ -87,14 +102,15 @@ def run(profile: Profile) -> Path:
     from geoutils import report
 
     _require(profile)
-    profile.run_dir.mkdir(parents=True, exist_ok=True)
     state_path = profile.run_dir / "state.json"
     state = read_json(state_path) if state_path.exists() else {}
-    keys, key = {}, content_key(_package_files())
+    keys, key = {}, content_key([_package_files(), _inputs(profile)])
     for step in profile.steps:
         key = content_key([key, step, file_sha256(_source(step))])
         keys[step.name] = key
     done = {} if state.get("complete") else state.get("done", {})
+    if state and done.get(profile.steps[0].name) != keys[profile.steps[0].name]:
+        _clear(profile.run_dir)
     for number, step in enumerate(profile.steps, start=1):
         title = f"[{number}/{len(profile.steps)}] {step.name}"
         if done.get(step.name) == keys[step.name]:
@@ -102,13 +118,27 @@ def run(profile: Profile) -> Path:
             continue
         print(f"{title} ...", flush=True)
         started = time.perf_counter()
-        _execute(step, profile.run_dir)
+        _execute(step, profile.run_dir, profile.timeout_s)
         done[step.name] = keys[step.name]
         write_json(state_path, {"complete": False, "done": done})
         print(f"{title}: {time.perf_counter() - started:.0f} s", flush=True)
     page = report.write_report(profile.run_dir, [step.name for step in profile.steps])
     write_json(state_path, {"complete": True, "done": done})
     return page
+
+
+def _clear(run_dir: Path) -> None:
+    (run_dir / "index.html").unlink(missing_ok=True)
+    for folder in DRAWN:
+        shutil.rmtree(run_dir / folder, ignore_errors=True)
+
+
+def _inputs(profile: Profile) -> list[tuple[str, int, int]]:
+    """Return name, size and time of what the path parameters name, so that photos that were added are read."""
+    given = [step.parameters[name] for step in profile.steps for name in PATHS if step.parameters.get(name)]
+    paths = [under_root(path) for path in given]
+    files = [file for path in paths for file in ([path, *path.glob("*")] if path.is_dir() else [path])]
+    return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists())
 
 
 def _source(step: Step) -> Path:
@@ -149,7 +179,7 @@ def _package_files() -> Mapping[str, str]:
     return {p.name: file_sha256(p) for p in sorted((ROOT / "geoutils").rglob("*.*")) if "__pycache__" not in p.parts}
 
 
-def _execute(step: Step, run_dir: Path) -> None:
+def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
     import papermill
 
     executed = run_dir / "notebooks" / f"{step.name}.ipynb"
@@ -162,11 +192,11 @@ def _execute(step: Step, run_dir: Path) -> None:
             parameters={**step.parameters, "run_dir": str(run_dir)},
             kernel_name="python3",  # jupyter_client resolves it to this interpreter, in venv and conda alike
             cwd=str(NOTEBOOKS),
-            execution_timeout=CELL_TIMEOUT_S,
+            execution_timeout=timeout_s,
             progress_bar=False,
             extra_arguments=["--log-level=40"],  # the kernel warns of its own transport at every start
         )
-    except papermill.PapermillExecutionError as error:
+    except (papermill.PapermillExecutionError, TimeoutError) as error:
         failed = error
     export_html(executed)
     if failed or read_json(executed)["metadata"]["papermill"]["exception"]:
@@ -184,4 +214,17 @@ def export_html(notebook: Path) -> Path:
             setattr(exporter, trait, "")
     page, _ = exporter.from_filename(str(notebook))
     page = re.sub(r"<script[^>]*\ssrc=\"\"[^>]*>\s*</script>", "", page)
-    return write_text(notebook.with_suffix(".html"), page)
+    return write_text(notebook.with_suffix(".html"), _stamped(page, notebook.parents[1]))
+
+
+def _stamped(page: str, run_dir: Path) -> str:
+    """Write the origin of a run's photos over a page, so that no table of made-up data passes for a result."""
+    import pandas as pd
+    from jinja2 import Template
+
+    if not (photos := run_dir / "photos.parquet").exists():
+        return page
+    told = origin(pd.read_parquet(photos, columns=["source"]))
+    template = Template(STAMP.read_text(encoding="utf-8"), autoescape=True)
+    stamp = template.render(origin=told, synthetic=told.startswith("SYNTHETIC"))
+    return re.sub(r"<body[^>]*>", lambda body: body[0] + stamp, page, count=1)

@@ -7,10 +7,8 @@ leave their camera's cast and noise in the pixels, so that a careless split is r
 
 import functools
 import hashlib
-import json
 import multiprocessing
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -63,7 +61,7 @@ _KM_PER_DEGREE = 111.195
 
 
 def make_world(
-    folder: Path,
+    worlds: Path,
     cities: pd.DataFrame,
     *,
     photos_per_city: int = 185,
@@ -74,8 +72,9 @@ def make_world(
     """Draw a made-up photo world, or find it there.
 
     Args:
-        folder: gets `images/`, `photos.csv` (what a user would have), `truth.csv` (what only the generator
-            knows) and `settings.json`, all at once when they are whole. A world of other settings is replaced.
+        worlds: gets one folder a world, named by its settings, so that no run draws over the photos of another:
+            `images/`, `photos.csv` (what a user would have), `truth.csv` (what only the generator knows) and
+            `settings.json`, all at once when they are whole.
         cities: at least two rows of city_id, city, latitude, longitude (degrees).
         photos_per_city: about the mean; a city has 0.85 to 1.35 times as many.
         side: pixels of the longer side; the shorter has three quarters.
@@ -85,20 +84,18 @@ def make_world(
         The path of `photos.csv`.
 
     Raises:
-        ValueError: for fewer than two cities. FileExistsError: if the folder holds something else.
+        ValueError: for fewer than two cities.
     """
     if len(cities) < 2:
         raise ValueError(f"a made-up world needs two cities or more, found {len(cities)}")
-    folder, cities = Path(folder).absolute(), cities[["city_id", "city", "latitude", "longitude"]]
-    settings = json.loads(json.dumps({
+    cities = cities[["city_id", "city", "latitude", "longitude"]]
+    settings = {
         "origin": SYNTHETIC, "generator": GENERATOR, "drawings": content_key(scenery.drawings()), "seed": seed,
         "photos_per_city": photos_per_city, "side": side, "world": WORLD, "cities": cities.to_dict("records"),
-    }))  # fmt: skip
-    found = read_json(folder / "settings.json") if (folder / "settings.json").exists() else {}
-    if found == settings:
+    }  # fmt: skip
+    folder = Path(worlds).absolute() / content_key(settings)
+    if folder.exists():
         return folder / "photos.csv"
-    if folder.exists() and any(folder.iterdir()) and "generator" not in found:
-        raise FileExistsError(f"{folder} holds files that are no made-up world: name a new folder for it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary) / folder.name
@@ -108,8 +105,6 @@ def make_world(
         truth[_PUBLIC].to_csv(new / "photos.csv", index=False)
         truth.drop(columns=_PUBLIC[1:]).to_csv(new / "truth.csv", index=False)
         write_json(new / "settings.json", settings)
-        if folder.exists():
-            shutil.rmtree(folder)
         os.replace(new, folder)
     return folder / "photos.csv"
 

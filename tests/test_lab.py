@@ -43,7 +43,7 @@ def lab(tmp_path: Path, run_dir: Path):
     """The address of a JupyterLab that the Makefile's command started beside a copy of notebook 03."""
     notebook = nbformat.read(ROOT / "notebooks" / "03_sample.ipynb", as_version=4)
     source = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    source.source += f"\nrun_dir = {str(run_dir)!r}\ntrain_per_city = None"
+    source.source += f"\nrun_dir = {str(run_dir)!r}\ntrain_per_city = val_per_city = test_per_city = None"
     (tmp_path / "notebooks").mkdir()
     nbformat.write(notebook, tmp_path / "notebooks" / "03_sample.ipynb")
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -1,13 +1,15 @@
 """Every notebook runs headless, stays thin, keeps no outputs in git, and leaves what DESIGN promises."""
 
+import ast
 import re
 from pathlib import Path
 
 import nbformat
+import papermill
 import pandas as pd
 import pytest
 
-from geoutils import synthetic, tables
+from geoutils import pipeline, synthetic, tables
 from geoutils.artifacts import ROOT, read_json
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,6 +35,15 @@ def test_notebooks_are_thin_and_clean(path):
     assert "*In:*" in text
     assert "*Out:*" in text
     assert "## Next" in text
+
+
+def test_defaults_are_the_sample_profiles():
+    """What is run by hand is what `make run` runs; of a notebook's several runs there, the last."""
+    for step in pipeline.read_profile(ROOT / "profiles" / "sample.yaml").steps:
+        known = papermill.inspect_notebook(str(ROOT / "notebooks" / f"{step.notebook}.ipynb"))
+        defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in known.items()}
+        if step.name not in ("06_finetune_alexnet", "06_finetune_googlenet"):
+            assert step.parameters.items() <= defaults.items(), step.name
 
 
 def test_every_notebook_of_the_folder_ran(finished_run):

@@ -88,6 +88,13 @@ def test_paper_profile_fine_tunes_by_caffes_recipe(paper_run):
     assert config["weight_decay"] == 5e-4
 
 
+def test_paper_profile_takes_as_many_steps_as_caffes_recipe_for_flickr_photos():
+    steps = {step.name: step.parameters for step in pipeline.read_profile(PAPER).steps}
+    train, tuned = 37 * steps["03_sample"]["train_per_city"], steps["06_finetune_alexnet"]
+    assert tuned["epochs"] * train / tuned["batch_size"] == pytest.approx(100_000, rel=0.05)
+    assert tuned["more"]["step_epochs"] * train / tuned["batch_size"] == pytest.approx(20_000, rel=0.1)
+
+
 def test_paper_profile_states_the_papers_numbers():
     steps = {step.name: step.parameters for step in pipeline.read_profile(PAPER).steps}
     assert (steps["02_cities"]["min_photos"], steps["02_cities"]["max_cities"]) == (11_000, 37)

@@ -47,6 +47,42 @@ def test_changed_parameter_runs_again_from_that_notebook_on(profile, tmp_path):
     assert (tmp_path / "run/count.txt").read_text() == "xxxx"
 
 
+def test_finished_run_starts_over_without_the_figures_of_the_one_before(profile, tmp_path):
+    pipeline.run(profile("02_b.fail=false"))
+    (tmp_path / "run/figures").mkdir()
+    (tmp_path / "run/figures/old.png").touch()
+    (tmp_path / "run/features").mkdir()
+    pipeline.run(profile("02_b.fail=false"))
+    assert not (tmp_path / "run/figures/old.png").exists()
+    assert (tmp_path / "run/features").exists()  # costly, and keyed by its content
+
+
+def test_photos_that_were_added_are_read(tmp_path):
+    """A run that failed for want of photos must not go on after the notebook that reads them."""
+    profile = pipeline.read_profile(ROOT / "profiles/own.yaml", settings=[f"01_photos.photos={tmp_path}"])
+    before = pipeline._inputs(profile)
+    (tmp_path / "new.jpg").touch()
+    assert pipeline._inputs(profile) != before
+
+
+def test_the_repository_is_no_run_folder():
+    with pytest.raises(ValueError, match="folder of its own"):
+        pipeline.read_profile(ROOT / "profiles/sample.yaml", run_dir=ROOT)
+
+
+@pytest.mark.parametrize("text", ["name: [", "- 1", "name: x"])
+def test_what_is_no_profile_is_refused(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"YAML|needs"):
+        pipeline.read_profile(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("path", ["2019", "2019-07-21", "no", "a #1/x", "~"])
+def test_a_path_is_taken_as_it_is_written(path):
+    profile = pipeline.read_profile(ROOT / "profiles/own.yaml", settings=[f"01_photos.photos={path}"])
+    assert profile.steps[0].parameters["photos"] == path
+
+
 @pytest.mark.parametrize("setting", ["01_a.nummer=2", "03_c.number=2", "number=2", "01_a.number"])
 def test_unknown_parameter_or_step_is_refused_before_any_work(profile, tmp_path, setting):
     with pytest.raises(ValueError, match=r"number|01_a"):

@@ -125,18 +125,20 @@ def test_the_number_of_workers_changes_no_byte_and_the_seed_changes_every_pictur
     assert not pictures & set(digests(other).values())
 
 
-def test_a_whole_world_is_reused_and_another_replaces_it(tmp_path):
+def test_a_whole_world_is_reused_and_another_leaves_it_as_it_is(tmp_path):
     make = functools.partial(make_world, tmp_path / "w", FOUR[:2], photos_per_city=4, side=64, workers=1)
     first = make()
-    (tmp_path / "w" / "mark").touch()
+    before = digests(first.parent)
+    (first.parent / "mark").touch()
     assert make() == first
-    assert (tmp_path / "w" / "mark").exists()
-    make(seed=1)
-    assert not (tmp_path / "w" / "mark").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["w"]
+    assert (first.parent / "mark").exists()
+    other = make(seed=1)
+    assert other != first
+    assert digests(first.parent).items() >= before.items()
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {first.parent.name, other.parent.name}
 
 
-def test_a_failing_run_leaves_the_old_world_and_nothing_half_made(tmp_path, monkeypatch):
+def test_a_failing_run_leaves_nothing_half_made(tmp_path, monkeypatch):
     make = functools.partial(make_world, tmp_path / "w", FOUR[:2], photos_per_city=4, side=64, workers=1)
     make()
     before = digests(tmp_path)
@@ -146,10 +148,7 @@ def test_a_failing_run_leaves_the_old_world_and_nothing_half_made(tmp_path, monk
     assert digests(tmp_path) == before
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
-    (tmp_path / "settings.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="name a new folder"):
-        make_world(tmp_path, FOUR)
+def test_a_world_of_one_city_is_refused(tmp_path):
     with pytest.raises(ValueError, match="two cities or more, found 1"):
         make_world(tmp_path / "w", FOUR[:1])
 
