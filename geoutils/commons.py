@@ -1,7 +1,7 @@
 """Openly licensed, geotagged photographs of cities from Wikimedia Commons, for whoever has no corpus.
 
 A folder gets images/, photos.parquet, rejected.csv, summary.csv, manifest.csv (to publish: no photo, no name)
-and ATTRIBUTION.csv (the only file with names, as the licences demand).
+and ATTRIBUTION.csv (the only file with names, as the licences demand; an image that it does not list goes).
 """
 
 import hashlib
@@ -17,15 +17,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from geoutils.artifacts import atomic_path, file_sha256, read_json, write_json
+from geoutils.artifacts import file_sha256, read_json, write_json
 from geoutils.download import Sleep, polite_session
-from geoutils.mediawiki import KM_PER_DEGREE, Client, describe_files, fetch_image, find_files
-from geoutils.tables import USER_KEY, Reading, hash_users, ledger_row, read_table, rejected_rows, write_table
+from geoutils.geo import EARTH_RADIUS_KM
+from geoutils.mediawiki import Client, describe_files, fetch_image, find_files
+from geoutils.tables import USER_KEY, Reading, hash_users, ledger_row, read_table, rejected_rows, write_csv, write_table
 
 API = "https://commons.wikimedia.org/w/api.php"
 IMAGE_HOSTS = ("upload.wikimedia.org", "thumb.wikimedia.org")
 # pixels; the wiki scales to no others
 STANDARD_WIDTHS = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840)
+IMAGE_NAME = r"[0-9a-f]{40}_\d+\.jpg(\.part(\.etag)?)?"  # whole, or cut while it was fetched
 CELL_KM = 0.1
 SPLIT_SHARES = {"test": 0.2, "val": 0.1}  # of the people; the rest trains
 OPEN_LICENSE = re.compile(r"CC0|CC BY(-SA)?( |$)|Public domain")
@@ -71,39 +73,46 @@ def collect(
 ) -> Reading:
     """Collect photographs of cities; after an interruption the same call goes on where it was.
 
+    The split hashes `seed` and a person's id, which depends on the key and on all names that came: on another machine,
+    or in a larger collection that links two people, one may change sides. The manifest fixes it; `rebuild` keeps it.
+
     Args:
         cities: with `city_id`, `city`, `latitude`, `longitude`.
         folder: where everything goes; a finished one is read, not asked for again.
-        per_city: photographs wanted a city, taken in the order of a hash from those within `radius_km`.
+        per_city: photographs wanted a city, in the random order of `find_files` from those within `radius_km`.
         width: pixels of the scaled copies, one of `STANDARD_WIDTHS`; smaller originals are left out.
-        per_cell: at most so many for each 100 m x 100 m.
+        per_cell: at most so many for each 100 m x 100 m. seed: of the split.
         contact: e-mail address or page, as Wikimedia asks of its clients; by default DEEP_IM2GPS_CONTACT.
-        api, image_hosts: whom to ask, and which hosts may serve images.
-        key_file: the key that hashes names.
+        api, image_hosts, key_file: whom to ask, which hosts may serve images, and the key that hashes names.
 
     Returns:
         The photo table, `partition` keeping each person on one side, and the pages looked at but not taken.
 
     Raises:
         ConnectionError: no network, or a server that stays away. PermissionError: it refuses this client.
-        ValueError: a bad setting, or no contact.
+        ValueError: no city, a bad setting, or no contact.
     """
     plan, folder = Plan(per_city, radius_km, width, per_cell, seed), Path(folder).resolve()
-    if width not in STANDARD_WIDTHS or per_city < 1:
-        raise ValueError(f"expected per_city >= 1, a width of {STANDARD_WIDTHS}; found {per_city}, {width}")
+    if cities.empty or per_city < 1 or width not in STANDARD_WIDTHS:
+        asked = f"expected cities >= 1, per_city >= 1 and a width of {STANDARD_WIDTHS}"
+        raise ValueError(f"{asked}; found {len(cities)}, {per_city} and {width}: change what does not fit")
     wanted = plan._asdict() | {"api": api, "cities": [int(city_id) for city_id in cities["city_id"]]}
-    if (folder / "collected.json").exists() and read_json(folder / "collected.json") == wanted:
+    done, answers = folder / "collected.json", folder / "answers"
+    if done.exists() and read_json(done) == wanted:
+        if answers.exists():
+            shutil.rmtree(answers)  # a kill left them, and names in them
         rejected = pd.read_csv(folder / "rejected.csv", dtype="str", keep_default_na=False)
         return Reading(read_table(folder / "photos.parquet", "photos"), rejected)
     client = _client(folder, contact, api, image_hosts, sleep)
+    done.unlink(missing_ok=True)  # from here on the folder is neither the old set nor the new one
     seen: set[str | int] = set()
     table = _table(record for city in cities.itertuples() for record in _look_about(city, plan, client, seen))
     people = _people(table[table["reason"] == ""], key_file, seed)
     table[people.columns] = people
     reading = _write(table, folder)
-    _to_csv(table.loc[table["reason"] == "", MANIFEST], folder / "manifest.csv")
-    _to_csv(_summarise(cities, table, per_city), folder / "summary.csv")
-    write_json(folder / "collected.json", wanted)
+    write_csv(table.loc[table["reason"] == "", MANIFEST], folder / "manifest.csv")
+    write_csv(_summarise(cities, table, per_city), folder / "summary.csv")
+    write_json(done, wanted)
     shutil.rmtree(client.answers)  # names stay in ATTRIBUTION.csv alone
     return reading
 
@@ -165,14 +174,13 @@ def join_people(uploader: pd.Series, artist: pd.Series) -> pd.Series:
 
 
 def _look_about(city: Any, plan: Plan, client: Client, seen: set[str | int]) -> Iterator[dict[str, Any]]:
-    """Yield a city's files in hash order until enough are taken: `reason` says why one is not."""
+    """Yield a city's files in random order until enough are taken: `reason` says why one is not."""
     page_ids = find_files(client, city.latitude, city.longitude, plan.radius_km)
-    page_ids.sort(key=lambda page_id: hashlib.sha256(f"{plan.seed}:{page_id}".encode()).digest())
     cells: Counter[tuple[float, float]] = Counter()
     with tqdm(total=plan.per_city, desc=city.city, unit="photo") as bar:
         for record in describe_files(client, page_ids, plan.width):
-            north = (record["latitude"] - city.latitude) * KM_PER_DEGREE
-            east = ((record["longitude"] - city.longitude + 180) % 360 - 180) * KM_PER_DEGREE
+            east = (record["longitude"] - city.longitude + 180) % 360 - 180  # degrees, then both in km
+            north, east = np.radians([record["latitude"] - city.latitude, east]) * EARTH_RADIUS_KM
             east *= np.cos(np.radians(city.latitude))
             cell, keys = (north // CELL_KM, east // CELL_KM), {record["page_id"], record["sha1"]}
             record["reason"] = (
@@ -264,14 +272,17 @@ def _people(taken: pd.DataFrame, key_file: Path, seed: int) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> Reading:
-    """Write photos.parquet, rejected.csv and ATTRIBUTION.csv."""
+    """Write photos.parquet, rejected.csv and ATTRIBUTION.csv; remove images that these do not list."""
     taken, left = table[table["reason"] == ""], table[table["reason"] != ""]
     paths = [str(_image_path(row, folder)) for row in taken.to_dict("records")]
     photos = taken.assign(path=paths, keyword=taken["city"], partition=taken["split"], source="commons")
     rejected = rejected_rows(left["photo_id"], list(left["reason"]), list(left["detail"]))
     # a spreadsheet takes a text that begins with one of these for a formula
-    _to_csv(taken[ATTRIBUTION].replace("^(?=[=+@-])", "'", regex=True), folder / "ATTRIBUTION.csv")
-    _to_csv(rejected, folder / "rejected.csv")
+    write_csv(taken[ATTRIBUTION].replace("^(?=[=+@-])", "'", regex=True), folder / "ATTRIBUTION.csv")
+    write_csv(rejected, folder / "rejected.csv")
+    for path in set((folder / "images").glob("*")).difference(map(Path, paths)):
+        if re.fullmatch(IMAGE_NAME, path.name):
+            path.unlink()
     ledger_row("commons", len(table), len(taken), rejected["reason"])
     return Reading(write_table(photos, folder / "photos.parquet", "photos"), rejected)
 
@@ -292,8 +303,3 @@ def _summarise(cities: pd.DataFrame, table: pd.DataFrame, asked: int) -> pd.Data
     summary = summary.fillna({"obtained": 0, "photographers": 0}).reset_index()
     print(summary.to_string(index=False))
     return summary
-
-
-def _to_csv(table: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

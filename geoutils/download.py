@@ -3,15 +3,13 @@
 import hashlib
 import os
 import shutil
-import stat
 import tarfile
 import time
-import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -25,6 +23,7 @@ from geoutils.artifacts import atomic_path
 T = TypeVar("T")
 Sleep = Callable[[float], None]
 ATTEMPTS, LONGEST_WAIT_S, TIMEOUT_S, REDIRECTS = 6, 900, (15, 60), 5
+FOR_NOW = {408, 425, 429}  # of the 4xx, those that may pass: time-out, too early, too many requests
 REFUSALS = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
 PIECE_BYTES, SMALL_BYTES = 2**16, 2**20  # a progress bar for a small file is noise
 
@@ -51,7 +50,7 @@ def patiently(action: Callable[[], T], *, sleep: Sleep = time.sleep) -> T:
             return action()
         except requests.RequestException as error:
             status = getattr(error.response, "status_code", 503)
-            if 300 <= status < 500 and status != 429:
+            if 300 <= status < 500 and status not in FOR_NOW:
                 raise REFUSALS.get(status, ValueError)(str(error)) from error
             wait = max(2.0 ** (attempt - 1), _asked_wait(error.response))
             if attempt == ATTEMPTS or wait > LONGEST_WAIT_S:
@@ -142,22 +141,25 @@ def fetch(
 
 
 def unpack(archive: Path, folder: Path, *, max_bytes: int = 2**33) -> list[Path]:
-    """Unpack the plain files of a tar or zip archive, each whole or absent, and return their paths.
+    """Unpack the plain files of a tar archive, each whole or absent, and return their paths.
 
     Raises:
         ValueError: a name outside the folder, a link or device, more than `max_bytes`, a damaged archive.
     """
     root, files, total = Path(folder).resolve(), [], 0
     try:
-        for name, size, content in _members(Path(archive)):
-            target, total = (root / name).resolve(), total + size
-            if root not in target.parents or total > max_bytes:
-                raise ValueError(f"{archive}: {name!r} lies outside {root} or exceeds {max_bytes:,} bytes")
-            with atomic_path(target) as temporary, open(temporary, "wb") as out:
-                shutil.copyfileobj(content, out)
-            files.append(target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} is damaged ({error}): remove it and fetch it again") from error
+        with tarfile.open(archive) as opened:
+            for item in (item for item in opened if not item.isdir()):
+                target, total = (root / item.name).resolve(), total + item.size
+                if not item.isfile():
+                    raise ValueError(f"{archive}: {item.name!r} is a link or a device, no plain file: do not use it")
+                if root not in target.parents or total > max_bytes:
+                    raise ValueError(f"{archive}: {item.name!r} lies outside {root} or exceeds {max_bytes:,} bytes")
+                with atomic_path(target) as temporary, open(temporary, "wb") as out:
+                    shutil.copyfileobj(opened.extractfile(item), out)
+                files.append(target)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} is no whole tar archive ({error}): remove it and fetch it again") from error
     return files
 
 
@@ -202,23 +204,3 @@ def _check_digests(path: Path, digests: dict[str, str | None]) -> None:
             if found != expected.lower():
                 what = f"its {name} is {found}, expected {expected}"
                 raise ValueError(f"{path} is damaged or another version: {what}; remove it and try again")
-
-
-def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Yield name, size and content of each plain file; refuse links and devices."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            for item in opened.infolist():
-                if stat.S_ISLNK(item.external_attr >> 16):
-                    raise ValueError(f"{archive}: {item.filename!r} is a link")
-                if not item.is_dir():
-                    yield item.filename, item.file_size, opened.open(item)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as opened:
-            for item in opened:
-                if not (item.isfile() or item.isdir()):
-                    raise ValueError(f"{archive}: {item.name!r} is a link or a device")
-                if item.isfile():
-                    yield item.name, item.size, opened.extractfile(item)
-    else:
-        raise ValueError(f"{archive} is neither a tar nor a zip archive")

@@ -1,16 +1,17 @@
 """Ask a MediaWiki about geotagged files: politely, one request at a time, no question twice.
 
-Parameters and fields are those of the action API's documentation: modules geosearch and coordinates (of
-GeoData), imageinfo (with CommonsMetadata), "API:Continue", "Manual:Maxlag parameter".
+Parameters and fields are those of the action API's documentation: modules search (CirrusSearch's `user_random` sort,
+GeoData's `nearcoord:`), coordinates, imageinfo (with CommonsMetadata), "API:Continue", "Manual:Maxlag parameter".
 """
 
 import html
+import itertools
 import math
 import re
 import time
 import unicodedata
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,13 @@ import requests
 from geoutils.artifacts import content_key, read_json, write_json, write_text
 from geoutils.download import Sleep, fetch, open_url, patiently
 
-KM_PER_DEGREE = 111.195  # of latitude, on a sphere of 6,371.0088 km
-LARGEST_BOX_KM = 19.0  # GeoData refuses boxes of more than (2 x 10 km) squared
-SMALLEST_BOX_KM = 1.6  # not split further: if still too full, the 500 nearest to its middle do
-GEOSEARCH_LIMIT = 500
-NEARLY_FULL = 450  # pages gone since the index was made are left out, so a cut answer can be a little shorter
+SEARCH_DEPTH, SEARCH_LIMIT = 10_000, 500  # CirrusSearch answers no further, and no more at a time
+# namespace 6: files
+SEARCH = {"list": "search", "srnamespace": 6, "srsort": "user_random", "srlimit": SEARCH_LIMIT, "srprop": ""}
 BATCH = 50  # page ids a request, and scaled images an answer
-FILE_NAMESPACE = 6
 MAX_IMAGE_BYTES = 30_000_000
 TRANSIENT_ERRORS = ("maxlag", "ratelimited", "readonly", "internal_api_error")
+TRANSIENT_ERRORS += ("cirrussearch-too-busy", "cirrussearch-backend-error")
 DETAILS = {
     "prop": "imageinfo|coordinates",
     "iiprop": "url|user|size|mime|mediatype|sha1|timestamp|extmetadata|commonmetadata",
@@ -93,33 +92,31 @@ class Client:
         return answer
 
 
-def find_files(client: Client, latitude: float, longitude: float, radius_km: float) -> list[int]:
-    """List the geotagged files in the square about a circle; a box with too many is asked for in quarters.
+def find_files(client: Client, latitude: float, longitude: float, radius_km: float) -> Iterator[int]:
+    """Yield the files of a circle in a random order, asking for the next 500 when they are wanted.
+
+    The search backend orders them by a hash of the client and the file: one client sees one order, another client or
+    a later state of the wiki another, so a manifest, and no seed, gives a set again. (The other way, geosearch, gives
+    the nearest to a point first: no sample of a dense place, and hundreds of boxes before the first file.)
 
     Args:
-        latitude, longitude: the circle's centre, degrees.
+        latitude, longitude: the circle's centre, degrees; a file counts by its primary position, mostly the camera's.
 
     Returns:
-        Page ids, sorted, each once.
+        Page ids, each once; of a circle with more than `SEARCH_DEPTH` files so many.
     """
-    half = radius_km / KM_PER_DEGREE
-    half_longitude = min(180.0, half / math.cos(math.radians(latitude)))
-    top, bottom = min(90.0, latitude + half), max(-90.0, latitude - half)
-    boxes, found = [(top, longitude - half_longitude, bottom, longitude + half_longitude)], set()
-    while boxes:
-        top, left, bottom, right = box = boxes.pop()
-        side_km = (top - bottom) * KM_PER_DEGREE
-        ids = _files_in(client, box) if side_km <= LARGEST_BOX_KM else []
-        if side_km > LARGEST_BOX_KM or (len(ids) >= NEARLY_FULL and side_km > SMALLEST_BOX_KM):
-            middle, centre = (top + bottom) / 2, (left + right) / 2
-            boxes += [(top, left, middle, centre), (top, centre, middle, right)]
-            boxes += [(middle, left, bottom, centre), (middle, centre, bottom, right)]
-        else:
-            found.update(ids)
-    return sorted(found)
+    where = f"nearcoord:{math.ceil(radius_km * 1000)}m,{latitude:.6f},{longitude:.6f}"  # takes whole metres
+    seen: set[int] = set()
+    for offset in range(0, SEARCH_DEPTH, SEARCH_LIMIT):
+        answer = client.ask(SEARCH | {"srsearch": where, "sroffset": offset})
+        found = dict.fromkeys(entry["pageid"] for entry in answer.get("query", {}).get("search", []))
+        yield from (page_id for page_id in found if page_id not in seen)
+        seen.update(found)
+        if "continue" not in answer:
+            return
 
 
-def describe_files(client: Client, page_ids: Sequence[int], width: int) -> Iterator[dict[str, Any]]:
+def describe_files(client: Client, page_ids: Iterable[int], width: int) -> Iterator[dict[str, Any]]:
     """Describe files in the order of their ids: a flat record each, with texts as plain text.
 
     Args:
@@ -131,8 +128,8 @@ def describe_files(client: Client, page_ids: Sequence[int], width: int) -> Itera
         model in the EXIF), taken_at, license, license_url, nonfree, uploaded_by, author, credit, categories,
         page, uploaded, image_url.
     """
-    for start in range(0, len(page_ids), BATCH):
-        batch = list(page_ids[start : start + BATCH])
+    rest = iter(page_ids)
+    while batch := list(itertools.islice(rest, BATCH)):
         pages = client.ask_pages(DETAILS | {"pageids": "|".join(map(str, batch)), "iiurlwidth": width})
         for page_id in batch:
             yield {"page_id": page_id, "scaled_to": width} | _flatten(pages.get(page_id, {}))
@@ -205,17 +202,3 @@ def _jpeg_size(path: Path) -> tuple[int, int]:
             return image.size
     except Exception as error:  # bytes from outside: decoders fail in any way
         raise ValueError(f"not a whole JPEG image ({error})") from error
-
-
-def _files_in(client: Client, box: tuple[float, float, float, float]) -> list[int]:
-    """Ask for one box (top, left, bottom, right): the nearest to its middle come first, and 500 at most."""
-    top, left, bottom, right = box
-    corners = (top, (left + 180) % 360 - 180, bottom, (right + 180) % 360 - 180)
-    query = {
-        "list": "geosearch",
-        "gsbbox": "|".join(f"{corner:.6f}" for corner in corners),
-        "gsnamespace": FILE_NAMESPACE,
-        "gsprimary": "all",
-        "gslimit": GEOSEARCH_LIMIT,
-    }
-    return [entry["pageid"] for entry in client.ask(query).get("query", {}).get("geosearch", [])]

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,7 @@ class CommonsServer(ThreadingHTTPServer):
         self.log: list[tuple[str, dict[str, str]]] = []  # path with query, headers
         self.failures: list[tuple[str, Answer]] = []
         self.parts_an_answer = 500  # coordinates, and images, in one answer
+        self.deepest = 10_000  # search results beyond are refused
         self.dies_after: int | None = None  # so many requests
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.api = f"{self.url}/w/api.php"
@@ -114,6 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         if address.path == "/w/api.php":
             query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+            query["agent"] = self.headers["User-Agent"]
             return self.reply(json.dumps(answer_query(self.server, query)).encode(), "application/json")
         if address.path in self.server.files:
             return self.send_file(self.server.files[address.path])
@@ -183,28 +186,27 @@ def redirect(target: str) -> Answer:
 def answer_query(server: CommonsServer, query: dict[str, str]) -> dict[str, Any]:
     """Answer an API query (formatversion 2)."""
     assert (query["action"], query["format"], query["formatversion"]) == ("query", "json", "2")
-    return geosearch(server, query) if query.get("list") == "geosearch" else describe(server, query)
+    return search(server, query) if query.get("list") == "search" else describe(server, query)
 
 
-def geosearch(server: CommonsServer, query: dict[str, str]) -> dict[str, Any]:
-    """Answer list=geosearch by bounding box: one entry a coordinate, the nearest first, cut at the limit."""
-    top, left, bottom, right = map(float, query["gsbbox"].split("|"))
-    if top <= bottom or max(abs(top), abs(bottom)) > 90 or max(abs(left), abs(right)) > 180:
-        return {"error": {"code": "invalid-bbox", "info": "Invalid bounding box."}}
-    width = (right - left) % 360
-    east = math.cos(math.radians((top + bottom) / 2)) * METRES_PER_DEGREE
-    if not 100 <= (top - bottom) * METRES_PER_DEGREE * width * east <= 4 * 10_000**2:
-        return {"error": {"code": "toobig", "info": "Bounding box is too big"}}
-    entries = []
+def search(server: CommonsServer, query: dict[str, str]) -> dict[str, Any]:
+    """Answer list=search for nearcoord: what has its primary position in the circle, in a client's own random order."""
+    radius, latitude, longitude = map(float, re.fullmatch(r"nearcoord:(\d+)m,(.+),(.+)", query["srsearch"]).groups())
+    assert (query["srnamespace"], query["srsort"]) == ("6", "user_random")
+    start, limit = int(query.get("sroffset", 0)), int(query["srlimit"])
+    assert limit <= 500, "the API gives 500"
+    if start >= server.deepest:
+        return {"error": {"code": "cirrussearch-offset-too-large", "info": "Could not retrieve results."}}
+    found = []
     for page_id, page_data in server.pages.items():
-        for place in shown(page_data, query.get("gsprimary")):
-            if bottom <= place["lat"] <= top and (place["lon"] - left) % 360 <= width:
-                north = (place["lat"] - (top + bottom) / 2) * METRES_PER_DEGREE
-                away = ((place["lon"] - left) % 360 - width / 2) * east
-                entries.append({"pageid": page_id, "ns": 6, "title": page_data["title"]})
-                entries[-1] |= {"lat": place["lat"], "lon": place["lon"], "dist": math.hypot(north, away)}
-    entries.sort(key=lambda entry: entry["dist"])
-    return {"batchcomplete": True, "query": {"geosearch": entries[: min(500, int(query["gslimit"]))]}}
+        for place in shown(page_data, None):
+            north, east = place["lat"] - latitude, (place["lon"] - longitude + 180) % 360 - 180
+            away = math.hypot(north, east * math.cos(math.radians(latitude))) * METRES_PER_DEGREE
+            if away <= radius and place.get("globe", "earth") == "earth":
+                found.append({"ns": 6, "title": page_data["title"], "pageid": page_id})
+    found.sort(key=lambda entry: hashlib.md5(f"{query['agent']}{entry['pageid']}".encode()).digest())
+    answer = {"batchcomplete": True, "query": {"search": found[start : start + limit]}}
+    return answer | ({"continue": {"sroffset": start + limit, "continue": "-||"}} if found[start + limit :] else {})
 
 
 def describe(server: CommonsServer, query: dict[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Collecting from a wiki on this machine that answers as documented, with its errors and its hostile pages."""
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commons_server import CommonsServer, camera, cut, cut_answer, lag, page, redirect, refuse, wait
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -76,6 +77,10 @@ def add_many(server: CommonsServer, count: int, centre: tuple[float, float] = PA
         server.add(page_id, centre[0] + north, longitude)
 
 
+def place_of(found: dict[str, Any]) -> tuple[float, float]:
+    return found["coordinates"][0]["lat"], found["coordinates"][0]["lon"]
+
+
 def reasons(reading: Reading) -> dict[str, str]:
     return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
 
@@ -87,26 +92,55 @@ def without_path(photos: pd.DataFrame) -> pd.DataFrame:
 # the wiki's client
 
 
-@pytest.mark.parametrize(("centre", "spread"), [(PARIS, 0.03), (PARIS, 0.2), ((-18.1, 179.95), 0.05)])
-def test_dense_places_are_listed_completely(server, client, centre, spread):
-    add_many(server, 1_500, centre, spread)
-    beside = (centre[0] - 0.02, (centre[1] + 0.06 + 180) % 360 - 180)
-    assert find_files(client, *beside, 25.0) == list(range(1, 1_501))
+@pytest.mark.parametrize(("centre", "spread"), [(PARIS, 0.001), (PARIS, 0.1), ((-18.1, 179.95), 0.05)])
+def test_a_dense_circle_is_listed_completely_each_file_once(server, client, centre, spread):
+    add_many(server, 1_300, centre, spread)
+    assert sorted(find_files(client, *centre, 25.0)) == list(range(1, 1_301))
+    assert len(server.log) == 3
 
 
-def test_a_spot_with_more_than_the_limit_ends_the_search(server, client):
-    for page_id in range(600):
-        server.add(page_id, *PARIS)
-    assert len(find_files(client, *PARIS, 5.0)) == 500
-    assert len(server.log) < 40
+def test_the_first_files_of_a_dense_centre_are_no_nearer_than_the_others(server, client):
+    add_many(server, 3_000, spread=0.005)
+    near = {n for n, p in server.pages.items() if np.hypot(*np.subtract(list(place_of(p)), PARIS)) < 0.0025}
+    first = list(itertools.islice(find_files(client, *PARIS, 25.0), 500))
+    assert abs(len(near & set(first)) / 500 - len(near) / 3_000) < 0.06  # 3.3 standard deviations
 
 
-def test_a_list_has_only_what_lies_in_the_square(server, client):
+def test_a_list_is_asked_for_only_as_far_as_it_is_read(server, client):
+    add_many(server, 1_300)
+    next(find_files(client, *PARIS, 25.0))
+    assert len(server.log) == 1
+
+
+def test_an_order_that_changes_in_between_gives_no_file_twice(server, client):
+    add_many(server, 1_300)
+    files = find_files(client, *PARIS, 25.0)
+    first = next(files)
+    client.session.headers["User-Agent"] = "another client"
+    both = [first, *files]
+    assert len(both) == len(set(both)) < 1_300
+
+
+def test_a_list_ends_where_the_wiki_answers_no_further(server, client, monkeypatch):
+    add_many(server, 1_300)
+    server.deepest = 1_000
+    monkeypatch.setattr("geoutils.mediawiki.SEARCH_DEPTH", 1_000)
+    assert len(set(find_files(client, *PARIS, 25.0))) == 1_000
+
+
+def test_a_busy_search_is_asked_again(server, client, waits):
+    server.add(1, *PARIS)
+    body = b'{"error": {"code": "cirrussearch-too-busy-error", "info": "Search is currently too busy."}}'
+    server.fail("list=search", lambda handler: handler.reply(body, "application/json"))
+    assert list(find_files(client, *PARIS, 5.0)) == [1]
+    assert waits == [1]
+
+
+def test_a_list_has_only_what_lies_in_the_circle(server, client):
     add_many(server, 300, spread=0.5)
-    where = pd.DataFrame({number: found["coordinates"][0] for number, found in server.pages.items()}).T
-    side = great_circle_km(*PARIS, where["lat"].astype(float), PARIS[1]) <= 25
-    side &= great_circle_km(PARIS[0], PARIS[1], PARIS[0], where["lon"].astype(float)) <= 25
-    assert find_files(client, *PARIS, 25.0) == list(where.index[side])
+    where = np.array([place_of(found) for found in server.pages.values()])
+    inside = great_circle_km(*PARIS, *where.T) <= 25
+    assert sorted(find_files(client, *PARIS, 25.0)) == list(np.flatnonzero(inside) + 1)
 
 
 def test_what_follows_on_continue_is_joined_to_its_page(server, client, tmp_path):
@@ -142,8 +176,9 @@ def test_an_answer_that_is_none_is_asked_for_again(server, client, waits, failur
 
 
 def test_a_refused_query_names_the_wikis_reason(server, client):
-    with pytest.raises(ValueError, match="invalid-bbox"):
-        client.ask({"list": "geosearch", "gsbbox": "1|1|2|2", "gslimit": 500})
+    search = {"srsearch": "nearcoord:9m,1,1", "srnamespace": 6, "srsort": "user_random", "srlimit": 500}
+    with pytest.raises(ValueError, match="offset-too-large"):
+        client.ask({"list": "search", "sroffset": 10_000} | search)
 
 
 def test_a_continuation_that_repeats_itself_ends(server, client):
@@ -224,10 +259,9 @@ def test_the_cameras_position_is_taken_not_the_objects(server, gather):
 )
 def test_a_page_of_no_use_is_named_with_its_reason(server, client, gather, changes, reason):
     server.add(1, *PARIS, **changes)
-    if changes.get("coordinates") == []:  # what the index still lists
-        listed = {"pageid": 1, "ns": 6, "title": "File:Street 1.jpg", "lat": PARIS[0], "lon": PARIS[1]}
-        body = str({"query": {"geosearch": [listed]}}).replace("'", '"').encode()
-        server.fail("geosearch", lambda handler: handler.reply(body, "application/json"))
+    if "coordinates" in changes:  # what the index still lists
+        body = b'{"query": {"search": [{"ns": 6, "title": "File:Street 1.jpg", "pageid": 1}]}}'
+        server.fail("list=search", lambda handler: handler.reply(body, "application/json"))
     reading = gather()
     assert reading.photos.empty
     assert reasons(reading) == {"commons-1": reason}
@@ -255,8 +289,9 @@ def test_no_more_than_the_cap_come_from_100_metres(server, gather):
     assert set(rejected["reason"]) == {"enough photos within 100 m"}
 
 
-def test_the_corners_of_the_square_are_outside_the_circle(server, gather):
-    server.add(1, PARIS[0] + 0.04, PARIS[1] + 0.06)
+def test_a_camera_outside_the_circle_is_not_taken(server, gather):
+    thing = camera(PARIS[0] + 0.04, PARIS[1], type="landmark")
+    server.add(1, 0, 0, coordinates=[thing, camera(PARIS[0] + 0.05, PARIS[1], primary=False)])
     assert reasons(gather()) == {"commons-1": "outside the city's circle"}
 
 
@@ -270,9 +305,16 @@ def test_the_same_file_under_two_titles_is_taken_once(server, gather):
 
 def test_a_larger_collection_contains_the_smaller(server, gather):
     add_many(server, 100)
-    small, large, other = gather("a", per_city=5), gather("b", per_city=20), gather("c", per_city=5, seed=1)
+    small, large = gather("a", per_city=5), gather("b", per_city=20)
+    other = gather("c", per_city=5, contact="else@example.org")  # the wiki gives each client its own order
     assert set(small.photos["photo_id"]) < set(large.photos["photo_id"])
     assert set(small.photos["photo_id"]) != set(other.photos["photo_id"])
+
+
+def test_the_first_photo_of_a_dense_city_comes_with_the_third_request(server, gather):
+    add_many(server, 1_300)
+    gather(per_city=1, radius_km=25.0)
+    assert len(server.log) == 3
 
 
 def test_a_city_that_falls_short_is_said_in_the_summary(server, gather, tmp_path):
@@ -332,6 +374,42 @@ def test_a_finished_folder_is_not_asked_for_again(server, gather):
     assert server.log == []
     pd.testing.assert_frame_equal(again.photos, first.photos)
     pd.testing.assert_frame_equal(again.rejected, first.rejected)
+
+
+def test_names_left_by_a_kill_go_at_the_next_call(server, gather, tmp_path):
+    add_many(server, 9)
+    gather()
+    (tmp_path / "out" / "answers").mkdir()  # what a kill before the last step leaves
+    (tmp_path / "out" / "answers" / "1.json").write_text("Uploader 1")
+    gather()
+    assert not (tmp_path / "out" / "answers").exists()
+
+
+def images_of(photos: pd.DataFrame) -> set[str]:
+    return {Path(path).name for path in photos["path"]}
+
+
+@pytest.mark.parametrize("changes", [{"per_city": 3}, {"width": 330}, {"contact": "else@example.org", "seed": 1}])
+def test_no_image_stays_without_attribution(server, gather, tmp_path, changes):
+    add_many(server, 30)
+    gather(per_city=9)
+    images = tmp_path / "out" / "images"
+    (images / f"{'a' * 40}_500.jpg.part").write_bytes(b"cut")
+    (images / "mine.jpg").write_bytes(b"not of this module")
+    chosen = images_of(gather(per_city=changes.pop("per_city", 9), **changes).photos)
+    assert {path.name for path in images.iterdir()} == chosen | {"mine.jpg"}
+
+
+def test_settings_given_again_after_a_cut_run_with_others_give_their_own_photos(server, gather, tmp_path):
+    add_many(server, 30)
+    first = gather(per_city=3).photos
+    server.dies_after = len(server.log) + 4  # two answers and two images
+    with pytest.raises(ConnectionError):
+        gather(per_city=9)
+    server.dies_after = None
+    again = gather(per_city=3).photos
+    pd.testing.assert_frame_equal(again, first)
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == images_of(again)
 
 
 # images
@@ -459,6 +537,7 @@ def test_no_person_is_on_two_sides_of_the_partition(server, gather):
     assert set(photos["partition"]) == {"train", "val", "test"}
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.lists(st.tuples(*[st.sampled_from([None, *"abcdefgh"])] * 2), max_size=12))
 def test_people_are_the_connected_components(pairs):
     people = [{name for name in pair if name} for pair in pairs]
@@ -483,6 +562,17 @@ def test_a_manifest_gives_the_same_set_again(server, gather, options, tmp_path):
     assert lines[0] == lines[1]
     pairs = zip(photos["path"].map(Path), again.photos["path"].map(Path), strict=True)
     assert all(old.read_bytes() == new.read_bytes() for old, new in pairs)
+
+
+def test_a_rebuild_keeps_the_manifests_split_where_a_new_collection_may_not(server, gather, options, tmp_path):
+    add_many(server, 60)
+    split = gather(per_city=60).photos.set_index("photo_id")["partition"]
+    other = gather("other", per_city=60, key_file=tmp_path / "other_key").photos.set_index("photo_id")["partition"]
+    for found in server.pages.values():
+        found["user"] = "One and the same"
+    again = rebuild(tmp_path / "out" / "manifest.csv", tmp_path / "again", **options)
+    assert again.photos.set_index("photo_id")["partition"].to_dict() == split.to_dict()
+    assert other.to_dict() != split.to_dict()
 
 
 def test_a_manifest_is_not_shortened_by_a_rebuild_beside_it(server, gather, options, tmp_path):
@@ -535,7 +625,13 @@ def test_a_foreign_table_is_no_manifest(tmp_path, options):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"contact": None}, "contact"), ({"width": 640}, "width"), ({"per_city": 0}, "per_city")]
+    ("changes", "message"),
+    [
+        ({"contact": None}, "contact"),
+        ({"width": 640}, "a width .* found 1, 5 and 640"),
+        ({"per_city": 0}, "per_city >= 1 .* found 1, 0 and 500"),
+        ({"cities": CITIES[:0]}, "cities >= 1.* found 0, 5 and 500"),
+    ],
 )
 def test_a_bad_setting_is_refused_before_anything_is_asked(server, gather, monkeypatch, changes, message):
     monkeypatch.delenv("DEEP_IM2GPS_CONTACT", raising=False)

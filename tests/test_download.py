@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -123,7 +122,7 @@ def test_a_file_that_is_there_is_checked_and_not_asked_for(server, tmp_path):
     assert (tmp_path / "net.bin").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
 def test_the_wait_that_a_server_asks_for_is_kept(server, tmp_path, waits, status):
     server.fail("net.bin", wait(status, 7), wait(status, 11), refuse(502))
     fetch(f"{server.url}/net.bin", tmp_path / "net.bin", sleep=waits.append)
@@ -236,27 +235,22 @@ def test_the_server_is_told_who_asks(server, tmp_path, monkeypatch):
 
 
 def write_archive(path: Path, files: dict[str, bytes]) -> Path:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-    else:
-        with tarfile.open(path, "w:gz") as archive:
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
     return path
 
 
-@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz"])
 def test_an_archive_unpacks_to_its_files(tmp_path, kind):
     files = {"net.caffemodel": BODY, "deep/mean.binaryproto": b"mean"}
     paths = unpack(write_archive(tmp_path / kind, files), tmp_path / "out")
     assert {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in paths} == files
 
 
-@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz"])
 @given(parts=st.lists(st.sampled_from(["..", ".", "a", "/", "b.txt", "~", "\\"]), min_size=1, max_size=5))
 def test_no_name_leads_out_of_the_folder(tmp_path_factory, kind, parts):
     top = tmp_path_factory.mktemp("top")
@@ -268,7 +262,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, kind, parts):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
+def test_links_and_devices_are_refused(tmp_path, kind):
     member = tarfile.TarInfo("innocent")
     member.type, member.linkname = kind, "/etc/hostname"
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
@@ -278,23 +272,14 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
     assert not (tmp_path / "out" / "innocent").is_symlink()
 
 
-def test_a_link_in_a_zip_is_refused(tmp_path):
-    link = zipfile.ZipInfo("innocent")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(link, "/etc/hostname")
-    with pytest.raises(ValueError, match="is a link"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
-
-
-@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz"])
 def test_an_archive_that_swells_beyond_the_limit_is_refused(tmp_path, kind):
     archive = write_archive(tmp_path / kind, {"a": bytes(600), "b": bytes(600)})
     with pytest.raises(ValueError, match="1,000 bytes"):
         unpack(archive, tmp_path / "out", max_bytes=1000)
 
 
-@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz"])
 @given(keep=st.floats(0, 0.999))
 def test_a_truncated_archive_never_yields_half_a_file(tmp_path_factory, kind, keep):
     top = tmp_path_factory.mktemp("top")
@@ -302,11 +287,12 @@ def test_a_truncated_archive_never_yields_half_a_file(tmp_path_factory, kind, ke
     archive = write_archive(top / kind, files)
     archive.write_bytes(archive.read_bytes()[: int(keep * archive.stat().st_size)])
     with suppress(ValueError):
-        assert len(unpack(archive, top / "out")) == len(files)  # the cut was in the padding
+        paths = unpack(archive, top / "out")
+        assert len(paths) == len(files) or kind == "a.tar"  # only gzip notices a cut between two files
     assert all(path.read_bytes() == files[path.name] for path in (top / "out").glob("*"))
 
 
 def test_a_foreign_file_is_named_as_such(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"<html>not found</html>")
-    with pytest.raises(ValueError, match="neither a tar nor a zip"):
+    with pytest.raises(ValueError, match="no whole tar archive"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
