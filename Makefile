@@ -46,5 +46,5 @@ bench: .venv/ready  ## measure speed as ratios against peers
 lock:  ## resolve pyproject.toml anew for Linux, macOS and Windows (needs uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml -o requirements.lock
 
-clean:  ## remove what can be made again: the environment and all runs
-	rm -rf .venv runs
+clean:  ## remove what `make run` makes again: the environment, the made-up worlds and their run
+	rm -rf .venv data/worlds runs/sample

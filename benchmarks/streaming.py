@@ -1,10 +1,11 @@
 """Label and sample corpora larger than memory from Parquet; print seconds, rows a second and peak memory.
 
-    python benchmarks/streaming.py FOLDER [--millions 10 30 100] [--per-city 50 10 20]
+    python benchmarks/streaming.py [FOLDER] [--rows 1000000 3000000] [--per-city 50 10 20]
 
-FOLDER gets a made-up corpus, 40 MB a million rows, and keeps it for the next time: positions as often as the bundled
-grid of real ones has them, up to 580,000 photographers. Each size runs in a process of its own, against all cities that
-do not overlap; every city is drawn from that would have 11,000 photos in a hundred million.
+The made-up corpus takes 40 MB a million rows, and FOLDER keeps it for the next time (without one it is deleted at the
+end): positions as often as the bundled grid of real ones has them, up to 580,000 photographers. Each size runs in a
+process of its own, against all cities that do not overlap; every city is drawn from that would have 11,000 photos in a
+hundred million. The target is for that many: --rows 10000000 30000000 100000000.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -69,20 +71,20 @@ def measure(folder: Path, millions: int, per_city: list[int]) -> None:
 def main() -> None:
     """Prepare each size, then measure it in a new process, so that peaks do not mix."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--millions", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("folder", type=Path, nargs="?", help="default: a temporary one")
+    parser.add_argument("--rows", type=int, nargs="+", default=[MILLION, 3 * MILLION], help="whole millions")
     parser.add_argument("--per-city", type=int, nargs=3, default=[50, 10, 20], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--measure", action="store_true", help="one prepared size, in this process")
     options = parser.parse_args()
+    if wrong := [rows for rows in options.rows if rows < MILLION or rows % MILLION]:
+        parser.error(f"--rows must be whole millions, such as 10000000; found {wrong}")
     if options.measure:
-        return measure(options.folder, options.millions[0], options.per_city)
-    for millions in options.millions:
-        prepared = str(prepare(options.folder, millions))
-        per_city = map(str, options.per_city)
-        subprocess.run(
-            [sys.executable, __file__, prepared, "--measure", "--millions", str(millions), "--per-city", *per_city],
-            check=True,
-        )
+        return measure(options.folder, options.rows[0] // MILLION, options.per_city)
+    with tempfile.TemporaryDirectory() as temporary:
+        for rows in options.rows:
+            prepared = str(prepare(options.folder or Path(temporary), rows // MILLION))
+            settings = ["--measure", "--rows", str(rows), "--per-city", *map(str, options.per_city)]
+            subprocess.run([sys.executable, __file__, prepared, *settings], check=True)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--rebuild", type=Path, metavar="MANIFEST", help="get the set of a published manifest again")
     collect.set_defaults(action=_collect)
 
+    sample = commands.add_parser("sample", help="draw photos from a corpus larger than memory")
+    sample.add_argument("path", type=Path, help="the corpus, as its reader wants it")
+    sample.add_argument("--reader", required=True, help="im2gps, yfcc100m, mp16, osv5m, test_list, table or auto")
+    sample.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
+    sample.add_argument("--image-root", type=Path, help="where the images lie, or will once they are fetched")
+    sample.add_argument("--radius-km", type=float, default=25.0)
+    sample.add_argument("--min-photos", type=int, default=11_000, help="of a city, in the corpus")
+    sample.add_argument("--max-cities", type=int, default=37, help="so many of the most photographed")
+    sample.add_argument("--per-city", type=int, default=10_000, help="photos to draw; splits share them by hash")
+    sample.add_argument("--cluster", metavar="ADDRESS", help="a dask.distributed scheduler; default: this process")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.set_defaults(action=_sample)
+
     figures = commands.add_parser("figures", help="draw README's pictures from a finished run")
     figures.add_argument("run", type=Path)
     figures.set_defaults(action=_figures)
@@ -118,6 +131,36 @@ def _collect(given: argparse.Namespace) -> None:
         places = cities.leading_cities(given.cities)
         reading = commons.collect(places, given.out, per_city=given.per_city, contact=given.contact)
     print(f"{len(reading.photos):,} photos in {given.out}; {len(reading.rejected):,} not taken, in rejected.csv")
+
+
+def _sample(given: argparse.Namespace) -> None:
+    from geoutils import cities, readers, sampling, streaming, tables
+
+    out, parts = given.out, given.out / "parts"
+    if given.reader not in ("auto", "table", "im2gps") and not given.image_root:
+        raise ValueError(f"{given.reader} lists positions: say with --image-root where its images lie, or will lie")
+    if parts.exists():
+        print(f"{parts} are taken as they are: delete the folder to read {given.path} again")
+    else:
+        options = {"image_root": given.image_root, "check_images": False}
+        readers.write_parts(readers.open_corpus(given.path, given.reader, **options), out)
+    shares = {split: round(share * given.per_city) for split, share in sampling.DEFAULT_SHARES.items()}
+    drawn = streaming.draw_streamed(
+        parts,
+        cities.non_overlapping(cities.load_gazetteer(), given.radius_km),
+        radius_km=given.radius_km,
+        min_photos=given.min_photos,
+        max_cities=given.max_cities,
+        protocols=["photo"],
+        per_city={"train": given.per_city - sum(shares.values()), **shares},
+        cluster=given.cluster,
+        seed=given.seed,
+    )
+    tables.write_csv(drawn.cities, out / "cities.csv")
+    tables.write_ledger(drawn.sample.ledger, out, "sample")
+    photos = tables.write_table(drawn.photos, out / "photos.parquet", "photos")
+    print(f"{len(photos):,} photos of {len(drawn.cities)} cities: {out}; cities.csv there counts the whole corpus")
+    print(f"next: deep-im2gps run profiles/corpus.yaml --set 01_photos.photos={out.absolute()}")
 
 
 def _figures(given: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,16 +13,7 @@ from geoutils import caffe, networks, weights
 from geoutils.artifacts import file_sha256
 from geoutils.preprocessing import PLACES_MEAN_BGR, Preprocessing
 
-VGG16_BLOCKS = (2, 2, 3, 3, 3)  # convolutions between two pools
-
-
-class CaffeEntry(NamedTuple):
-    """A network that Caffe trained: how it is built, its input side, and its feature layer."""
-
-    build: Callable[[int], nn.Module]
-    size: int
-    layer: str
-    width: int
+AUXILIARY_HEADS = ("googlenet", "inception_v3")  # torchvision's networks that have them
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,11 @@ class Backbone:
     weights: str
     weights_sha256: str | None
     made_with: dict[str, Any] = field(default_factory=dict)  # the arguments of `load`
+    unfilled: tuple[str, ...] = ()  # layers, classifiers aside, that the weight file did not bring
+
+    def new_layers(self) -> list[str]:
+        """Name the layers that start anew beside trained ones; none from scratch, where all are alike."""
+        return [] if self.weights == "random" else [*self.network.new_layers(), *self.unfilled]
 
     def describe(self) -> dict[str, Any]:
         """Return what decides a feature, as JSON values."""
@@ -85,9 +81,9 @@ def build_vgg16(num_classes: int) -> Headless:
 
 
 CAFFE_NETWORKS = {
-    "places205_alexnet": CaffeEntry(networks.CaffeNet, 227, "fc7", 4_096),
-    "places205_googlenet": CaffeEntry(networks.GoogLeNet, 224, "pool5/7x7_s1", 1_024),
-    "places205_vgg16": CaffeEntry(build_vgg16, 224, "fc7", 4_096),
+    "places205_alexnet": networks.CaffeNet,
+    "places205_googlenet": networks.GoogLeNet,
+    "places205_vgg16": build_vgg16,
 }
 
 
@@ -133,8 +129,15 @@ def load(
 
 
 def without_head(network: nn.Module) -> Headless:
-    """Split a torchvision network at its last linear layer into trunk and classifier; the weights stay."""
-    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    """Split a torchvision network at its last linear layer into trunk and classifier; the weights stay.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(network).__name__} has no linear layer as its classifier: take another network")
+    last = linear[-1]
     head = network.get_submodule(last)
     network.set_submodule(last, nn.Identity())
     return Headless(network, head)
@@ -152,51 +155,18 @@ def _build(name: str, weights_from: str | Path) -> Backbone:
 
 def _caffe(name: str, weights_from: str | Path) -> Backbone:
     """Build one of the paper's networks, or VGG16; the mean image beside its weights is used if there is one."""
-    build, size, layer, width = CAFFE_NETWORKS[name]
-    network, mean, label, sha256 = build(1_000), PLACES_MEAN_BGR, "random", None
+    known, network = weights.WEIGHT_FILES[name], CAFFE_NETWORKS[name](1_000)
+    mean, label, sha256, unfilled = PLACES_MEAN_BGR, "random", None, []
     if weights_from != "random":
         path = _weight_file(name, weights_from)
-        load_caffe(network, caffe.read_caffemodel(path))
-        beside = weights.mean_beside(path)
-        mean = PLACES_MEAN_BGR if beside is None else beside
-        label, sha256 = _label(name, path), file_sha256(path)
-    how = Preprocessing(size, 256, warp=True, bgr=True, scale=1.0, mean=mean, std=(1.0, 1.0, 1.0))
-    return Backbone(name, network, how, layer, width, label, sha256)
-
-
-def load_caffe(network: nn.Module, layers: dict[str, list]) -> None:
-    """Load all but the classifiers of a Caffe file, by layer name; GoogLeNet's extra heads only if the file has them.
-
-    Raises:
-        ValueError: naming each layer that does not match.
-    """
-    named, skip = _named(network, layers)
-    caffe.load_into(named, layers, skip=skip)
-
-
-def caffe_mismatches(network: nn.Module, layers: dict[str, list]) -> list[str]:
-    """Say which layers, classifiers aside, of a network a Caffe file does not fit; none if it fits."""
-    named, skip = _named(network, layers)
-    return caffe.mismatches(named, layers, skip=skip)
-
-
-def _named(network: nn.Module, layers: dict[str, list]) -> tuple[nn.Module, list[str]]:
-    """Return the modules under Caffe's names, and the paths of those that the file need not have."""
-    if isinstance(network, Headless):
-        return vgg16_layers(network.trunk), []
-    heads = () if "loss1/conv" in layers else ("loss1.", "loss2.")
-    return network, [*network.new_layers(), *(path for path, _ in network.named_modules() if path.startswith(heads))]
-
-
-def vgg16_layers(network: nn.Module) -> nn.ModuleDict:
-    """Name the layers of torchvision's VGG16 as Caffe does, all but the last."""
-    convolutions = iter([module for module in network.features if isinstance(module, nn.Conv2d)])
-    named = {
-        f"conv{block}_{i}": next(convolutions)
-        for block, count in enumerate(VGG16_BLOCKS, start=1)
-        for i in range(1, count + 1)
-    }
-    return nn.ModuleDict({**named, "fc6": network.classifier[0], "fc7": network.classifier[3]})
+        unfilled = weights.load_caffe(network, caffe.read_caffemodel(path))
+        label, sha256, beside = _label(name, path), file_sha256(path), weights.mean_beside(path)
+        if beside is not None:
+            mean = beside
+        elif known.mean_image:
+            label += " (mean colour)"  # not what they were trained with, and a table must not hide it
+    how = Preprocessing(known.size, 256, warp=True, bgr=True, scale=1.0, mean=mean, std=(1.0, 1.0, 1.0))
+    return Backbone(name, network, how, known.layer, known.width, label, sha256, unfilled=tuple(unfilled))
 
 
 def _torchvision(name: str, short: str, weights_from: str | Path) -> Backbone:
@@ -207,11 +177,27 @@ def _torchvision(name: str, short: str, weights_from: str | Path) -> Backbone:
     places = name in weights.PLACES365
     downloaded = not places and weights_from in ("default", "pretrained")
     options = {"num_classes": 365} if places else {"weights": "DEFAULT" if downloaded else None}
+    if short in AUXILIARY_HEADS:  # whose outputs a single classifier can't replace
+        options |= {"aux_logits": False, "init_weights": not downloaded}
     network = models.get_model(short, **options)
     label, sha256 = _filled(name, network, weights_from, downloaded)
     wrapped = without_head(network)
-    width = wrapped.classifier.in_features
-    return Backbone(name, wrapped, Preprocessing(224, 256), "penultimate", width, label, sha256)
+    how = Preprocessing(224, 256) if places else _torchvision_preprocessing(short)
+    return Backbone(name, wrapped, how, "penultimate", wrapped.classifier.in_features, label, sha256)
+
+
+def _torchvision_preprocessing(short: str) -> Preprocessing:
+    """Return what the weights that torchvision publishes for a network were made for."""
+    from torchvision import models
+
+    expects = models.get_model_weights(short).DEFAULT.transforms()
+    return Preprocessing(
+        size=expects.crop_size[0],
+        resize=expects.resize_size[0],
+        mean=tuple(expects.mean),
+        std=tuple(expects.std),
+        bicubic=expects.interpolation.value == "bicubic",
+    )
 
 
 def _timm(name: str, weights_from: str | Path) -> Backbone:
@@ -234,9 +220,11 @@ def _timm(name: str, weights_from: str | Path) -> Backbone:
         bicubic=expects["interpolation"] == "bicubic",
     )
     label, sha256 = _filled(name, network, weights.lite0_file() if bundled else weights_from, downloaded)
-    head, width = network.get_classifier(), network.num_features
+    head = network.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"{name} can't be used: its classifier is no linear layer, but {type(head).__name__}")
     network.reset_classifier(0)
-    return Backbone(name, Headless(network, head), preprocessing, "pooled", width, label, sha256)
+    return Backbone(name, Headless(network, head), preprocessing, "pooled", head.in_features, label, sha256)
 
 
 def _filled(name: str, network: nn.Module, weights_from: str | Path, downloaded: bool) -> tuple[str, str | None]:
@@ -286,7 +274,7 @@ def check_weights(path: Path) -> list[str]:
         if path.suffix == ".caffemodel":
             given = caffe.read_caffemodel(path)
             kind = f"a Caffe network, {len(given)} layers with weights"
-            faults = {name: caffe_mismatches(entry.build(1_000), given) for name, entry in CAFFE_NETWORKS.items()}
+            faults = {name: weights.caffe_mismatches(build(1_000), given) for name, build in CAFFE_NETWORKS.items()}
         else:
             given = weights.read_state(path)
             kind = f"a torch checkpoint, {len(given)} tensors"

@@ -45,13 +45,16 @@ def non_overlapping(cities: pd.DataFrame, radius_km: float) -> pd.DataFrame:
     return ranked.iloc[kept].reset_index(drop=True)
 
 
-def label_cities(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float = 25.0) -> pd.Series:
+def label_cities(
+    photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float = 25.0, *, workers: int = -1
+) -> pd.Series:
     """Label each photo with the city whose centre is nearest, if that lies within the radius.
 
     Args:
         photos: latitude, longitude in degrees; any index.
         cities: city_id, latitude, longitude; they may overlap, ties go to the first row.
         radius_km: great-circle kilometres; a photo at just that distance counts.
+        workers: threads that search; -1: one a core.
 
     Returns:
         Int64 `city_id` on the photos' index, null where no centre is near enough.
@@ -71,7 +74,7 @@ def label_cities(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float = 
     step = CHUNK // candidates + 1
     for part in (slice(start, start + step) for start in range(0, len(photos), step)):
         vectors = unit_vectors(lat[part], lon[part])
-        _, rows = tree.query(vectors, range(1, candidates + 1), distance_upper_bound=reach, workers=-1)
+        _, rows = tree.query(vectors, range(1, candidates + 1), distance_upper_bound=reach, workers=workers)
         rows.sort(axis=1)  # argmin then gives ties to the first row
         hit = rows < len(cities)
         photo, row = part.start + np.nonzero(hit)[0], rows[hit]
@@ -144,6 +147,8 @@ def eligibility_table(
 
 def leading_cities(count: int = 37, radius_km: float = 25.0) -> pd.DataFrame:
     """Return the most photographed non-overlapping cities of the bundled grid, with `photos`."""
+    if count < 1:
+        raise ValueError(f"count must be a number of cities, 1 or more, found {count}; the paper has 37")
     return count_photos(load_photo_grid(), load_gazetteer(), radius_km)[:count]
 
 

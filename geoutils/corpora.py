@@ -2,13 +2,13 @@
 
 Every reader yields a `Reading` a batch, so that a collection larger than memory streams through; for one that
 fits, `concat_readings` makes a single `Reading`. Each record is in exactly one of the tables that are yielded, and
-an id is accepted once in the whole stream. All readers take the same options:
+an id is accepted once in the whole stream, a path or a copy of a file once a batch. All readers take the same options:
 
     image_root: folder that the images lie under; None: positions only (`read_im2gps`: the metadata's folder).
     check_images: decode every photo to see that it can be used.
     batch_rows: records a batch, about.
 
-Flickr's picture in place of a removed photo is not recognised: nothing at hand tells it for certain.
+Flickr's picture in place of a removed photo is recognised only as a copy of itself.
 """
 
 import bz2
@@ -18,17 +18,25 @@ from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-import msgpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
-from tqdm.auto import tqdm
 
-from geoutils.artifacts import atomic_path
 from geoutils.images import MISSING_FILE, PhotoError, opened
-from geoutils.photos import BROKEN, DUPLICATE, PARTITIONS, checked, csv_batches, table_text, text_lines
-from geoutils.tables import REJECTED_COLUMNS, Reading, ledger_row, rejected_rows
+from geoutils.photos import (
+    BROKEN,
+    DAMAGED,
+    DUPLICATE,
+    PARTITIONS,
+    checked,
+    csv_batches,
+    damage_or,
+    table_text,
+    text_lines,
+)
+from geoutils.tables import Reading, rejected_rows
 
 VIDEO = "video"
 
@@ -38,10 +46,9 @@ YFCC_WIDE = {1: "photo_id", 2: "hash"} | {place + 2: name for place, name in YFC
 YFCC_BLOCK = 1 << 22  # bytes parsed at once
 
 # <id>_<secret>_<server>_<owner>.jpg; in the test set <Query>_<subfolder>_ comes before it
-IM2GPS_NAME = r"^(?:(?P<keyword>.+)_\d{5}_)?(?P<photo_id>\d+)_[0-9a-f]+_\d+_(?P<user_id>[^_]+@N\d+)\.jpe?g$"
+IM2GPS_NAME = r"^(?:(?P<keyword>.+)_\d{5}_)?(?P<photo_id>\d+)_[0-9a-f]+_\d+_(?P<user_id>[^_]+@N\d+)\.(?i:jpe?g)$"
 IM2GPS_LOG = r"mintime:|maxtime:|numimgs:|total pages:|visiting only |Total images queried:"
 IM2GPS_FIELDS = {"owner": "user_id", "datetaken": "taken_at"} | {n: n for n in ("license", "latitude", "longitude")}
-MP16_ID = r"(?:[\w@-]+/)*[\w@-][\w@.-]*\.jpe?g"  # a path that can't leave its folder, no file in another's way
 
 
 def concat_readings(readings: Iterable[Reading]) -> Reading:
@@ -55,14 +62,15 @@ def read_im2gps(
 ) -> Iterator[Reading]:
     """Read the Im2GPS collection: a text file of records a query, a tree of images, or both.
 
-    Record and image meet by query and name. An image without a record is read by the comments in it; a record
-    whose query has images, but not this one, is rejected. The query becomes the keyword.
+    Record and image meet by query and name; of several images of one name the first that can be used is kept. An
+    image without a record is read by the comments in it; a record whose query has images, but not this one, is
+    rejected. The query becomes the keyword.
 
     Args:
         folder: `<query>.txt` files, and `<query>/<subfolder>/<image>.jpg` unless `image_root` says where.
     """
     folder, root = Path(folder), Path(image_root or folder).absolute()
-    if not (any(folder.glob("*.txt")) or any(root.rglob("*.jp*g"))):
+    if not (any(folder.glob("*.txt")) or any(_jpegs(root.rglob("*")))):
         raise FileNotFoundError(f"{folder}: expected <query>.txt or <query>/<subfolder>/*.jpg; found neither")
     rows = _im2gps_rows(folder, root)
     batches = (pd.DataFrame([row, *islice(rows, batch_rows - 1)]) for row in rows)
@@ -77,7 +85,7 @@ def read_yfcc100m(
     Args:
         path: a file, or a folder with files `yfcc100m_dataset*`; images are `<image_root>/<id>.jpg`.
     """
-    files = _files(path, "yfcc100m_dataset*")
+    files = files_of(path, "yfcc100m_dataset*")
     return _checked(_yfcc_batches(files, batch_rows), "yfcc100m", image_root, check_images)
 
 
@@ -87,7 +95,7 @@ def read_mp16(
     """Read MP-16's table (`IMG_ID,LAT,LON`, with or without `AUTHOR`); the id is the image's path.
 
     Args:
-        path: a CSV file or a folder of them; images in msgpack shards are unpacked by `unpack_mp16` first.
+        path: a CSV file or a folder of them; images in msgpack shards are unpacked by `readers.unpack_mp16` first.
     """
     return _checked((raw for _, raw in _tables(path, batch_rows)), "mp16", image_root, check_images)
 
@@ -97,15 +105,16 @@ def read_test_list(
 ) -> Iterator[Reading]:
     """Read a list of test photos (`IMG_ID,AUTHOR,LAT,LON,...`): Im2GPS, Im2GPS3k, YFCC4k or YFCC26k.
 
-    All rows are of the partition "test". Where there is no author, Im2GPS's names tell owner and query.
+    All rows are of the partition "test". Im2GPS's names tell the id, and where there is no author owner and query.
 
     Args:
         source: "im2gps" or "yfcc100m", the corpus that the list was drawn from.
     """
     owner = ["user_id", "keyword"]
     batches = (
-        raw.assign(partition="test", **raw[owner].fillna(raw["photo_id"].str.extract(IM2GPS_NAME)[owner]))
+        raw.assign(photo_id=named["photo_id"].fillna(raw["path"]), partition="test", **raw[owner].fillna(named[owner]))
         for _, raw in _tables(path, batch_rows)
+        for named in [raw["path"].str.extract(IM2GPS_NAME)]
     )
     return _checked(batches, source, image_root, check_images)
 
@@ -131,33 +140,6 @@ def read_osv5m(
     return _checked(batches, "osv5m", image_root, check_images)
 
 
-def unpack_mp16(shards: Path, image_root: Path) -> pd.DataFrame:
-    """Write the images of MP-16's msgpack shards to `<image_root>/<id>`, each whole or not at all.
-
-    An image that is there already is left, so that a second call goes on where the first was stopped.
-
-    Args:
-        shards: a `.msg` file or a folder of them.
-
-    Returns:
-        The records that hold no image or no usable id, as rows of a `rejected` table.
-    """
-    written, broken = 0, []
-    for shard in tqdm(_files(shards, "*.msg"), desc="unpacking", unit="shard", delay=2):
-        for number, (name, image) in enumerate(_shard_records(shard)):
-            if not isinstance(image, bytes) or len(name) > 200 or not re.fullmatch(MP16_ID, name):
-                broken.append((f"{shard.name}:{number}", BROKEN, name[:200]))
-                continue
-            target = Path(image_root) / name
-            if not target.is_file() or target.stat().st_size != len(image):
-                with atomic_path(target) as temporary:
-                    temporary.write_bytes(image)
-            written += 1
-    rejected = pd.DataFrame(broken, columns=REJECTED_COLUMNS, dtype="str")
-    ledger_row(f"images in {shards}", written + len(broken), written, rejected["reason"])
-    return rejected
-
-
 def _checked(
     batches: Iterable[pd.DataFrame], source: str, image_root: Path | None, check_images: bool
 ) -> Iterator[Reading]:
@@ -180,7 +162,8 @@ def _checked(
             runs[-2:] = [np.sort(np.concatenate(runs[-2:]), kind="stable")]
 
 
-def _files(path: Path, pattern: str) -> list[Path]:
+def files_of(path: Path, pattern: str) -> list[Path]:
+    """Return a file, or the files of a folder that match a pattern, in order; raise FileNotFoundError without any."""
     path = Path(path)
     files = [path] if path.is_file() else sorted(file for file in path.glob(pattern) if file.is_file())
     if not files:
@@ -189,7 +172,7 @@ def _files(path: Path, pattern: str) -> list[Path]:
 
 
 def _tables(path: Path, batch_rows: int) -> Iterator[tuple[Path, pd.DataFrame]]:
-    batches = ((file, raw) for file in _files(path, "*.csv") for raw in csv_batches(file, batch_rows=batch_rows))
+    batches = ((file, raw) for file in files_of(path, "*.csv") for raw in csv_batches(file, batch_rows=batch_rows))
     return ((file, raw.assign(path=raw["photo_id"])) for file, raw in batches)
 
 
@@ -203,53 +186,70 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 yield block
                 rest = rest[:YFCC_BLOCK]  # the middle of a line without end is dropped: it is no record
         except (EOFError, OSError) as error:  # a damaged file: what is missing counts as one broken record
-            problem = f"\nthe rest can't be read: {error}".encode()
+            problem = f"\n{DAMAGED}: {error}".encode()
     yield rest + problem
 
 
 def _yfcc_batches(files: list[Path], batch_rows: int) -> Iterator[pd.DataFrame]:
-    """Parse lines of both widths to raw rows; a line of neither is a broken record."""
     tables, broken = [], []
-    for block in chain.from_iterable(map(_blocks, files)):
-        block = block if block.isascii() else block.decode("utf-8", "replace").encode()
-        widths = (25, 23) if block[: block.find(b"\n")].count(b"\t") == 24 else (23, 25)
-        most, others = _tsv(block, widths[0])
-        few, others = _tsv("\n".join(others).encode(), widths[1])
-        tables += [most, few]
-        broken += others
-        if sum(map(len, tables)) + len(broken) >= batch_rows:
-            yield _yfcc_rows(tables, broken)
-            tables, broken = [], []
+    for file in files:
+        line = 1  # of the block's first record; blank lines are not counted
+        for block in _blocks(file):
+            parsed, lost = _yfcc_block(block, table_text(file.name), line)
+            line += sum(map(len, parsed)) + len(lost)
+            tables += parsed
+            broken += lost
+            if sum(map(len, tables)) + len(broken) >= batch_rows:
+                yield _yfcc_rows(tables, broken)
+                tables, broken = [], []
     if tables:
         yield _yfcc_rows(tables, broken)
 
 
-def _tsv(block: bytes, width: int) -> tuple[pa.Table, list[str]]:
-    """Return the used fields of the lines with `width` fields, as text, and the other lines."""
+def _yfcc_block(block: bytes, name: str, line: int) -> tuple[list[pa.Table], list[tuple[str, str]]]:
+    """Parse lines of both widths; a line of neither is a broken record, of which place and detail are returned."""
+    block = block if block.isascii() else block.decode("utf-8", "replace").encode()
+    widths = (25, 23) if block[: block.find(b"\n")].count(b"\t") == 24 else (23, 25)
+    most, others = _tsv(block, widths[0])
+    few, lost = _tsv("\n".join(others.values()).encode(), widths[1])
+    lines = np.arange(line, line + len(most) + len(others))
+    odd = lines[list(others)]
+    tables = []
+    for table, at in ((most, np.delete(lines, list(others))), (few, np.delete(odd, list(lost)))):
+        tables.append(
+            table.append_column("record", pc.binary_join_element_wise(name, pa.array(at).cast("string"), ":"))
+        )
+    count = {at: f"{text.count(chr(9)) + 1} columns, not 23 or 25" for at, text in lost.items()}
+    return tables, [(f"{name}:{odd[at]}", damage_or(text, count[at])) for at, text in lost.items()]
+
+
+def _tsv(block: bytes, width: int) -> tuple[pa.Table, dict[int, str]]:
+    """Return the used fields of the lines with `width` fields, as text, and the other lines by their place, from 0."""
     places = YFCC_PLACES if width == 23 else YFCC_WIDE
-    schema, others = pa.schema([(name, pa.string()) for name in places.values()]), []
+    schema, others = pa.schema([(name, pa.string()) for name in places.values()]), {}
     if not block or block.isspace():
         return schema.empty_table(), others
     names = [places.get(place, str(place)) for place in range(width)]
     read = csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names)
-    set_aside = {"invalid_row_handler": lambda row: others.append(row.text) or "skip"}
+    set_aside = {"invalid_row_handler": lambda row: others.update({row.number - 1: row.text}) or "skip"}
     parse = csv.ParseOptions(delimiter="\t", quote_char=False, **set_aside)
     text = {"column_types": schema, "null_values": [""], "strings_can_be_null": True}
     convert = csv.ConvertOptions(include_columns=schema.names, **text)
     return csv.read_csv(pa.BufferReader(block), read, parse, convert), others
 
 
-def _yfcc_rows(tables: list[pa.Table], broken: list[str]) -> pd.DataFrame:
+def _yfcc_rows(tables: list[pa.Table], broken: list[tuple[str, str]]) -> pd.DataFrame:
     raw = pa.concat_tables(tables, promote_options="default").to_pandas()
     for name in ("user_id", "taken_at", "license"):
         encoded = raw[name].str.contains("[%+]", na=False)
         raw.loc[encoded, name] = raw.loc[encoded, name].map(unquote_plus)
     identity = raw["photo_id"].mask(raw["photo_id"].str.len() == 32, raw["hash"])  # some copies swap the two
-    usual = identity.str.isdigit().astype(bool) & (raw["video"] == "0")
+    identity = identity.where(identity.str.isdigit().astype(bool))  # of a shifted line it may be the owner's name
+    usual = identity.notna() & (raw["video"] == "0")
     reason = usual.map({False: BROKEN}).mask(raw["video"] == "1", VIDEO).astype("str")
-    raw = raw.assign(photo_id=identity, path=identity + ".jpg", reason=reason)
-    details = [f"{line.count(chr(9)) + 1} columns: {line[:150]}" for line in broken]
-    lost = rejected_rows([line[:40] for line in broken], BROKEN, details).astype("str")
+    detail = usual.map({False: "no number as id, or no mark of a video"}).mask(reason != BROKEN).astype("str")
+    raw = raw.assign(photo_id=identity, path=identity + ".jpg", reason=reason, detail=detail)
+    lost = pd.DataFrame(broken, columns=["record", "detail"]).assign(reason=BROKEN).astype("str")
     return pd.concat([raw, lost], ignore_index=True)
 
 
@@ -257,28 +257,37 @@ def _im2gps_rows(folder: Path, root: Path) -> Iterator[dict[str, object]]:
     """Yield raw rows query by query: its records, then its images that no record claims."""
     texts = {text.stem: text for text in folder.glob("*.txt")}
     for query in sorted({*texts, *(top.name for top in root.iterdir() if top.is_dir())}):
-        images = {image.name: image for image in sorted((root / query).rglob("*.jp*g"))}
+        images: dict[str, list[Path | None]] = {}
+        for image in sorted(_jpegs((root / query).rglob("*"))):
+            images.setdefault(image.stem, []).append(image)
         claimed = set()
         for row, name in _im2gps_records(texts[query]) if query in texts else ():
-            if name in images:
-                row["path"] = table_text(images[name])
-                claimed.add(name)
-            elif images:
+            if images and name not in images:
                 row.setdefault("reason", MISSING_FILE)
-            yield row | {"keyword": table_text(query)}
-        yield from (_im2gps_image(image, root) for name, image in images.items() if name not in claimed)
-    yield from (_im2gps_image(image, root) for image in sorted(root.glob("*.jp*g")))
+            for image in images.get(name, [None])[: 1 if name in claimed else None]:
+                yield row | {"keyword": table_text(query), "path": image and table_text(image)}
+            claimed.add(name)
+        rest = chain.from_iterable(same for name, same in images.items() if name not in claimed)
+        yield from (_im2gps_image(image, root) for image in rest)
+    yield from (_im2gps_image(image, root) for image in sorted(_jpegs(root.glob("*"))))
+
+
+def _jpegs(files: Iterable[Path]) -> Iterator[Path]:
+    return (file for file in files if file.suffix.lower() in (".jpg", ".jpeg"))
 
 
 def _im2gps_records(text: Path) -> Iterator[tuple[dict[str, object], str]]:
-    """Yield raw row and image name of each record; lines that begin with no `photo:` are a broken one."""
+    """Yield raw row and image name, without suffix, of each record; lines without `photo:` are a broken one."""
     block: list[str] = []
     for number, line in enumerate(chain(text_lines(text), [""]), 1):
         if block and (line.startswith("photo:") or not line.strip()):
             photo = block[0].partition(":")[2].split() if block[0].startswith("photo:") else []
             row = {"record": f"{table_text(text.name)}:{number - len(block)}"} | _im2gps_fields(block)
-            row |= {"photo_id": photo[0]} if photo else {"reason": BROKEN, "detail": " ".join(block)}
-            yield row, "_".join([*photo, row.get("user_id", "")]) + ".jpg"
+            if photo and photo[0].isdecimal():
+                row["photo_id"] = photo[0]
+            else:
+                row |= {"reason": BROKEN, "detail": damage_or(block[0], f"{len(block)} lines without a photo's id")}
+            yield row, "_".join([*photo, row.get("user_id", "")])
             block = []
         if line.strip() and not re.match(IM2GPS_LOG, line):
             block.append(line)
@@ -301,19 +310,3 @@ def _im2gps_fields(lines: list[str]) -> dict[str, object]:
     """Return the fields that are used, of one that comes twice the last: people's own texts come first."""
     found = {key: value.strip("\0 \r\n") for key, _, value in (line.partition(":") for line in lines)}
     return {ours: found[theirs] for theirs, ours in IM2GPS_FIELDS.items() if found.get(theirs)}
-
-
-def _shard_records(shard: Path) -> Iterator[tuple[str, object]]:
-    """Yield id and image of each record; where a shard is damaged or cut short, one record without an image."""
-    end, problem = 0, "cut short"
-    with open(shard, "rb") as file:
-        records = msgpack.Unpacker(file, raw=True, strict_map_key=False, max_array_len=99, max_map_len=99)
-        try:
-            for record in records:
-                end, found = records.tell(), record if isinstance(record, dict) else {}
-                name = found.get(b"id", repr(record)[:99])
-                yield name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name), found.get(b"image")
-        except Exception as error:  # bytes from outside: msgpack raises several kinds, and all end the shard
-            problem = repr(error)
-    if end < shard.stat().st_size:
-        yield f"the rest can't be read: {problem}", None

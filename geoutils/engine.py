@@ -1,5 +1,8 @@
 """Device and precision: one Accelerate object for extraction and training."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
@@ -21,9 +24,23 @@ def accelerator(precision: str = "auto") -> Accelerator:
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'auto' or one of {sorted(PRECISIONS)}, found {precision!r}")
     return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # unless told, Accelerate joins no processes of `torchrun` on a CPU
         mixed_precision="no" if precision == "fp32" else precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),  # the shuffle can be resumed
     )
+
+
+@contextlib.contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Let cuDNN take the same algorithms every time inside the block; nothing changes where the device is no GPU."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    if device.type == "cuda":
+        cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def autocast_dtype(engine: Accelerator) -> torch.dtype:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from geoutils.geo import ERROR_THRESHOLDS_KM, great_circle_km
-from geoutils.tables import PROTOCOLS, conform
+from geoutils.tables import PROTOCOLS, conform, origin
 
 MIN_TEST_PHOTOS = 20  # below, nothing is claimed about a city
 RESAMPLES = 2_000
@@ -145,10 +145,10 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
         if absent := [key for key in _SIDECAR if key not in sidecar]:
             raise ValueError(f"{name}.json lacks {absent}; it needs {_SIDECAR}")
         test = _matched(table, sample, sidecar["protocol"], name)
-        grouped = test["user_id"].notna().any()
+        grouped = test["user_id"].notna().mean() > 0.5  # a few known photographers say nothing of the others
         found = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
         row = {key: sidecar[key] for key in _SIDECAR} | dict(zip(["accuracy", "ci_low", "ci_high"], found, strict=True))
-        row |= {"n_test": len(test), "paper": _paper(row), "top5": top_k_accuracy(table)}
+        row |= {"n_test": len(test), "paper": _paper(row), "top5": top_k_accuracy(table), "origin": origin(sample)}
         rows.append(row | {"interval": "by user" if grouped else "photos assumed independent", "name": name})
     first = ["method", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "paper", "origin"]
     return pd.DataFrame(sorted(rows, key=_rank), columns=[*first, "top5", "interval", "name"])
@@ -207,27 +207,29 @@ def _positions(ids: pd.Series, cities: pd.DataFrame) -> np.ndarray:
 
 
 def confusion(predictions: pd.DataFrame, cities: pd.DataFrame) -> pd.DataFrame:
-    """Count test photos by true (index) and predicted city (columns), in the order of `cities`, absent ones too.
-
-    A name that two cities bear gets its country: "Birmingham (GB)".
-    """
-    test, twice = _test(predictions), cities["city"].duplicated(keep=False)
-    labels = cities["city"].where(~twice, cities["city"] + " (" + cities["country"] + ")")
+    """Count test photos by true (index) and predicted city (columns), in the order of `cities`, absent ones too."""
+    test, labels = _test(predictions), cities["city"]
     counts = np.zeros((len(cities), len(cities)), np.int64)
     np.add.at(counts, (_positions(test["city_id"], cities), _positions(test["predicted"], cities)), 1)
     return pd.DataFrame(counts, pd.Index(labels, name="true"), pd.Index(labels, name="predicted"))
 
 
-def per_city(predictions: pd.DataFrame, cities: pd.DataFrame) -> pd.DataFrame:
+def per_city(predictions: pd.DataFrame, cities: pd.DataFrame, users: pd.Series | None = None) -> pd.DataFrame:
     """Return each city's test accuracy.
 
+    Args:
+        users: photographers by photo_id, null where unknown, for intervals as `accuracy_interval` has them; None
+            takes photos as independent.
+
     Returns:
-        city_id, city, country, latitude, longitude, n_test, correct, accuracy, ci_low, ci_high (Wilson), enough
-        (20 test photos or more) and, where enough, confused_with: the three likeliest wrong cities with shares.
+        city_id, city, country, latitude, longitude, n_test, correct, accuracy, ci_low, ci_high, enough (20 test
+        photos or more) and, where enough, confused_with: the three likeliest wrong cities with shares.
     """
-    counts = confusion(predictions, cities)
+    counts, test = confusion(predictions, cities), _test(predictions)
     n_test, correct = counts.sum(axis=1).to_numpy(), np.diag(counts)
-    intervals = [accuracy_interval(np.arange(n) < hits) for n, hits in zip(n_test, correct, strict=True)]
+    own = [test[test["city_id"] == city_id] for city_id in cities["city_id"]]
+    groups = [None if users is None else users.reindex(rows["photo_id"]) for rows in own]
+    intervals = [accuracy_interval(t["predicted"] == t["city_id"], g) for t, g in zip(own, groups, strict=True)]
     wrong = counts.mask(np.eye(len(counts), dtype=bool), 0)
     first = [row[row > 0].nlargest(3) / n for (_, row), n in zip(wrong.iterrows(), n_test, strict=True)]
     table = cities[["city_id", "city", "country", "latitude", "longitude"]].reset_index(drop=True)

@@ -1,5 +1,7 @@
 """Look closely at one city or one photo of a finished run: what the widgets of notebook 08 show."""
 
+import functools
+import html
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +33,17 @@ class Look(NamedTuple):
         return [name for name, (_, told) in self.predictions.items() if told["method"] != "chance"]
 
     @property
-    def test_photos(self) -> list[str]:
-        """Return the paths of the test photos of the best method, surest first."""
-        table = self.predictions[self.best][0].query("split == 'test'").sort_values("confidence", ascending=False)
-        return self.sample.set_index("photo_id").loc[table["photo_id"], "path"].tolist()
+    def finetuned(self) -> str | None:
+        """Name the fine-tuned method that validates best; None where there is none."""
+        found = {name: kept for name, kept in self.predictions.items() if kept[1]["method"] == "finetune"}
+        return results.best_method(found) if found else None
+
+    def test_photos(self, method: str) -> list[tuple[str, str]]:
+        """Return what the choice of a photo shows (its city, a method's confidence) and its path, surest first."""
+        table = self.predictions[method][0].query("split == 'test'").sort_values("confidence", ascending=False)
+        photos = self.sample.set_index("photo_id").loc[table["photo_id"]]
+        labels = photos["city"] + table["confidence"].map(", {:.0%}".format).to_numpy()
+        return list(zip(labels, photos["path"], strict=True))
 
 
 def open_run(run_dir: Path) -> Look:
@@ -51,34 +60,81 @@ def open_run(run_dir: Path) -> Look:
     return Look(run_dir, tables.read_table(run_dir / "sample.parquet", "sample"), cities, predictions, best)
 
 
+@functools.lru_cache(maxsize=4)
+def _predictor(run_dir: Path, method: str) -> Predictor:
+    return load_predictor(run_dir, method, allow_synthetic=True)
+
+
 def show_city(look: Look, method: str, city: str) -> None:
     """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
     from IPython.display import display
 
     predictions, told = look.predictions[method]
     mistaken = results.mistaken_for(evaluation.confusion(predictions, look.cities), look.cities, city)
+    print(describe_city(mistaken, city, method))
     display(maps.static_mistaken_map(mistaken, city=city, origin=told["origin"]))
     chosen = city_photos(predictions, look.sample, city)
     titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)
     display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=told["origin"]))
 
 
-def show_photo(look: Look, method: str, path: Path | str) -> None:
-    """Show a photo's likeliest cities on a map, the training photos most like it, and where the network looks."""
+def describe_city(mistaken: pd.DataFrame, city: str, method: str) -> str:
+    """Say in a sentence what a method makes of a city's test photos (columns city, photos: taken to be there)."""
+    counts = mistaken.set_index("city")["photos"]
+    wrong, total = counts.drop(city), counts.sum()
+    said = f"{method} recognises {counts[city]:,} of {total:,} test photos of {city}"
+    if total < evaluation.MIN_TEST_PHOTOS:
+        return f"{said}: too few for a claim."
+    most = wrong.index[(wrong == wrong.max()) & (wrong > 0)]  # several, where they tie
+    if most.empty:
+        return f"{said}."
+    return f"{said}; it takes the others most often for {', '.join(most[:3])} ({wrong.max():,}{' each' * (len(most) > 1)})."
+
+
+def show_photo(look: Look, method: str, photo: Path | str, file: str = "") -> None:
+    """Show a photo's likeliest cities on a map, the training photos most like it, and where a network looks.
+
+    Args:
+        file: the path of a photo of one's own, shown in place of `photo`.
+    """
     from IPython.display import display
 
-    predictor = load_predictor(look.run_dir, method, allow_synthetic=True)
+    path = file.strip() or photo
+    predictor = _predictor(look.run_dir, method)
     origin = predictor.told["origin"]
-    likely = photo_cities(predictor, path)
-    display(likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}).hide())
+    likely, near = photo_cities(predictor, path), nearest_photos(predictor, look, path)
+    print(describe_photo(likely, near, method))
+    shown = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
+    display(shown.hide().set_caption(f"{html.escape(method)}, which learnt from {html.escape(origin)}"))
     percent = likely.assign(percent=(100 * likely["probability"]).round(1))
     display(maps.static_city_map(percent, origin=origin, title="The likeliest cities", value="percent"))
-    near = nearest_photos(predictor, look, path)
     titles = near["city"] + near["similarity"].map(" {:.2f}".format)
     display(plots.photo_grid([path, *near["path"]], ["this photo", *titles], origin=origin))
-    if predictor.told["method"] == "finetune":
-        best = predictor.told["class_ids"].index(likely["city_id"].iloc[0])
-        display(grad_cam(predictor.backbone, path, best))
+    show_cam(look, method, path)
+
+
+def describe_photo(likely: pd.DataFrame, near: pd.DataFrame, method: str) -> str:
+    """Say in a sentence where a method puts a photo, and how many of the photos most like it are from there."""
+    city, alike = likely["city"].iloc[0], (near["city"] == likely["city"].iloc[0]).sum()
+    return (
+        f"{method} puts this photo into {city} with a probability of {likely['probability'].iloc[0]:.0%}; "
+        f"{alike} of the {len(near)} training photos most like it were taken there."
+    )
+
+
+def show_cam(look: Look, method: str, path: Path | str) -> None:
+    """Show where a fine-tuned network looks: the chosen method's, or else that of the one that validates best."""
+    from IPython.display import display
+
+    name = method if look.predictions[method][1]["method"] == "finetune" else look.finetuned
+    if name is None:
+        print("No network was fine-tuned in this run, so there is no Grad-CAM to show.")
+        return
+    tuned = _predictor(look.run_dir, name)
+    city = photo_cities(tuned, path, number=1).iloc[0]
+    painted = grad_cam(tuned.backbone, path, tuned.told["class_ids"].index(city["city_id"]))
+    titles, title = ["this photo", f"says {city['city']}"], f"Where {name} looks"
+    display(plots.photo_grid([path, painted], titles, origin=tuned.told["origin"], columns=4, title=title))
 
 
 def city_photos(predictions: pd.DataFrame, sample: pd.DataFrame, city: str, *, number: int = 6) -> pd.DataFrame:
@@ -147,12 +203,6 @@ def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Im
     painted = 255 * colormaps["inferno"](heat)[..., :3]
     weight = 0.6 * heat[..., None]
     return Image.fromarray((crop * (1 - weight) + painted * weight).astype(np.uint8))
-
-
-def default_photo(predictions: pd.DataFrame, sample: pd.DataFrame) -> str:
-    """Return the path of the test photo that a method is surest of."""
-    surest = predictions[predictions["split"] == "test"].nlargest(1, "confidence")["photo_id"].iloc[0]
-    return sample.set_index("photo_id").loc[surest, "path"]
 
 
 def _last_map(network: torch.nn.Module, pixels: torch.Tensor) -> torch.nn.Module:

@@ -15,6 +15,7 @@ from geoutils.backbones import Backbone
 from geoutils.datasets import PhotoDataset, photo_loader, photos_key
 from geoutils.engine import accelerator, autocast_dtype
 
+SCAN_ROWS = 4_096  # looked at in one go for what is missing
 SPOT_CHECKS = 4  # rows recomputed at every use of a finished store
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of a row's norm
 
@@ -60,7 +61,8 @@ def extract(
         store: the folder that holds one folder a key.
 
     Raises:
-        ValueError: if features are not finite, or if rows recomputed from a finished store do not match it.
+        ValueError: if features are not finite, if a row was left out, or if rows recomputed from a finished store do
+            not match it.
     """
     engine = accelerator(precision)
     dtype = autocast_dtype(engine)
@@ -73,7 +75,8 @@ def extract(
         _spot_check(features, network, dataset, dtype)
         return features
     rows = _rows_on_disk(folder / "partial.npy", (len(photos), backbone.width), engine)
-    missing = np.flatnonzero(np.isnan(rows).any(axis=1))
+    missing = _unfinished(rows)
+    engine.wait_for_everyone()  # no process writes before each has seen what is missing
     started = perf_counter()
     loader = engine.prepare(photo_loader(dataset, missing, batch_size=batch_size, workers=workers))
     bar = tqdm(total=len(photos), initial=len(photos) - len(missing), unit="photo", desc=f"features {backbone.name}")
@@ -85,6 +88,9 @@ def extract(
         bar.update(len(found) * engine.num_processes)
     bar.close()
     rows.flush()
+    engine.wait_for_everyone()
+    _demand_whole(rows, folder)
+    del rows  # Windows renames no file that is mapped
     engine.wait_for_everyone()
     if engine.is_main_process:
         (folder / "partial.npy").replace(folder / "features.npy")
@@ -120,9 +126,23 @@ def _rows_on_disk(path: Path, shape: tuple[int, int], engine: Accelerator) -> np
         fresh = np.lib.format.open_memmap(path.with_suffix(".new.npy"), "w+", np.float32, shape)
         fresh[:] = np.nan
         fresh.flush()
+        del fresh  # Windows renames no file that is mapped
         path.with_suffix(".new.npy").replace(path)
     engine.wait_for_everyone()
     return np.load(path, mmap_mode="r+")
+
+
+def _unfinished(rows: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows that hold a NaN, int64 (m,), a block of rows at a time."""
+    blocks = ((start, rows[start : start + SCAN_ROWS]) for start in range(0, len(rows), SCAN_ROWS))
+    found = [start + np.flatnonzero(np.isnan(block).any(axis=1)) for start, block in blocks]
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+
+
+def _demand_whole(rows: np.ndarray, folder: Path) -> None:
+    """Raise if a row was left out, before others take the store for finished."""
+    if left := len(_unfinished(rows)):
+        raise ValueError(f"{left:,} of {len(rows):,} rows of {folder} are not computed: run 04_features again")
 
 
 def _spot_check(features: Features, network: torch.nn.Module, dataset: PhotoDataset, dtype: torch.dtype) -> None:

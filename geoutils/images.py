@@ -1,7 +1,7 @@
 """Photos on disk to upright pixels, and which of them can't be used: one decoder (Pillow) for all."""
 
 import contextlib
-import math
+import errno
 import os
 import re
 import warnings
@@ -14,16 +14,21 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import GPS, IFD, Base
 from tqdm.auto import tqdm
 
+from geoutils.artifacts import file_sha256
+
 # what photographs come in; Pillow's rarer decoders (one runs Ghostscript) never see a file from outside
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF")
 MISSING_FILE = "missing file"
 UNREADABLE = "unreadable image"
 TRUNCATED = "truncated image"
 BOMB = "decompression bomb"
+TOO_LONG = "extreme aspect ratio"
+MAX_ASPECT = 20  # longer by shorter side; the resize of a line of 65,535 pixels to a square would need gigabytes
+MACHINE_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)  # no fault of the file, and they may pass
 
 
 class PhotoError(ValueError):
-    """A photo that can't be used; `reason` is one of the four phrases above, the message names the file."""
+    """A photo that can't be used; `reason` is one of the five phrases above, the message names the file."""
 
     def __init__(self, path: Path | str, reason: str, detail: object = "not found") -> None:
         super().__init__(f"{path}: {reason} ({detail})")
@@ -36,6 +41,7 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
 
     Raises:
         PhotoError: a ValueError with the file's name and the reason, also for what fails inside the block.
+            What fails for want of memory or file handles, or by a broken disk, comes through as it is.
     """
     if not os.path.isfile(path):  # also false for pipes and devices, which could be read for ever
         raise PhotoError(path, MISSING_FILE)
@@ -45,8 +51,14 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
         pillow_heif.register_heif_opener()
     try:
         with Image.open(path, formats=FORMATS) as image:
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                raise PhotoError(path, TOO_LONG, "{} x {} pixels".format(*image.size))
             yield image
+    except PhotoError:
+        raise
     except Exception as error:  # bytes from outside: decoders fail in any way, and each is this file's fault
+        if _is_machines(error):
+            raise
         cut_short = re.search("truncated|unexpected end", str(error).replace(str(path), ""), re.IGNORECASE)
         bomb = isinstance(error, Image.DecompressionBombError)
         raise PhotoError(path, BOMB if bomb else TRUNCATED if cut_short else UNREADABLE, error) from error
@@ -63,10 +75,13 @@ def open_photo(path: Path | str, *, shortest_side: int | None = None) -> Image.I
         if shortest_side:
             image.draft(None, (shortest_side, shortest_side))
         image.load()
-        with contextlib.suppress(Exception):  # broken EXIF takes the orientation, not the photo
+        try:
             image.getexif()
             image.info.clear()  # Pillow keeps what it parsed, and can't write odd tags anew, as it would
             ImageOps.exif_transpose(image, in_place=True)
+        except Exception as error:  # broken EXIF takes the orientation, not the photo
+            if _is_machines(error):
+                raise
         return image.convert("RGB")
 
 
@@ -75,32 +90,38 @@ def read_exif(path: Path | str) -> dict[str, str | None]:
 
     Returns:
         latitude, longitude (degrees, south and west negative; what was found instead if it makes no number,
-        such as a zero denominator or a value without hemisphere), taken_at and user_id; null where absent.
+        such as a zero denominator, 75 minutes or a value without hemisphere), taken_at and user_id; null where absent.
     """
     with opened(path) as image:
         exif = image.getexif()
         gps = exif.get_ifd(IFD.GPSInfo)
         taken = exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
         found = {
-            "latitude": _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS"),
-            "longitude": _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW"),
+            "latitude": _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS", 90),
+            "longitude": _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW", 180),
             "taken_at": taken and str(taken).replace(":", "-", 2),  # EXIF writes 2005:07:21 14:41:58
             "user_id": exif.get(Base.Artist),
         }
     return {name: None if value is None else str(value).strip("\0 ") or None for name, value in found.items()}
 
 
-def _degrees(value: object, ref: object, letters: str) -> float | str | None:
+def _is_machines(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in MACHINE_FAULTS
+
+
+def _degrees(value: object, ref: object, letters: str, limit: int) -> float | str | None:
     if value is None:
         return None
     parts = value if isinstance(value, tuple) else (value,)
     letter = ref.decode("latin-1") if isinstance(ref, bytes) else str(ref or "")
-    sign = {letters[0]: 1, letters[1]: -1}.get(letter.strip("\0 ")[:1].upper(), math.nan)
+    sign = {letters[0]: 1, letters[1]: -1}.get(letter.strip("\0 ")[:1].upper())
     try:
-        degrees = sign * sum(float(part) / 60**power for power, part in enumerate(parts))
+        degrees, *rest = map(float, parts)  # rest: minutes and seconds
+        usual = degrees >= 0 and all(0 <= part < 60 for part in rest)
+        degrees += sum(part / 60**power for power, part in enumerate(rest, 1))
     except (ArithmeticError, TypeError, ValueError):
-        degrees = math.nan
-    return degrees if math.isfinite(degrees) else f"{parts} {ref}"
+        usual, degrees = False, 0.0
+    return sign * degrees if sign and usual and degrees <= limit else f"{parts} {ref}"
 
 
 def check_photos(paths: Sequence[str], *, workers: int | None = None) -> pd.Series:
@@ -110,7 +131,7 @@ def check_photos(paths: Sequence[str], *, workers: int | None = None) -> pd.Seri
         workers: threads (Pillow decodes outside Python's lock); by default one a core.
 
     Returns:
-        str, one a path, on a Series' own index: one of the four reasons, or null for a good photo.
+        str, one a path, on a Series' own index: one of the five reasons, or null for a good photo.
     """
     with ThreadPool(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow remarks on odd EXIF, which is no fault of the pixels
@@ -125,3 +146,25 @@ def _fault(path: str) -> str | None:
     except PhotoError as error:
         return error.reason
     return None
+
+
+def contents(paths: pd.Series) -> pd.Series:
+    """Tell copies of a file by its bytes, of which all are read only where size and last 4 KiB are another's too.
+
+    Args:
+        paths: files that exist.
+
+    Returns:
+        str, the SHA-256 of the files that may be copies, on their part of the index.
+    """
+    with ThreadPool() as pool:
+        ends = pd.Series(pool.map(_ending, paths), paths.index, dtype="int64")
+        alike = paths[ends.duplicated(keep=False)]
+        return pd.Series(pool.map(file_sha256, alike), alike.index, dtype="str")
+
+
+def _ending(path: str) -> int:
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - (1 << 12)))
+        return hash((size, file.read()))

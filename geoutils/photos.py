@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from geoutils.images import PhotoError, check_photos, read_exif
+from geoutils.images import PhotoError, check_photos, contents, read_exif
 from geoutils.tables import REJECTED_COLUMNS, SYNTHETIC, Reading, conform, hash_users, ledger_row
 
 BROKEN = "broken record"
@@ -29,7 +30,8 @@ OUT_OF_RANGE = "position out of range"
 NULL_ISLAND = "position (0, 0)"
 UNKNOWN_PARTITION = "unknown partition"
 OUTSIDE_ROOT = "path outside the image root"
-DUPLICATE = "duplicate id"  # besides these there are the four reasons of `images`
+DUPLICATE = "duplicate"  # of an id or a file; besides these there are the five reasons of `images`
+DAMAGED = "the rest can't be read"
 
 # our column: the names it goes by, compared without case, blank, "_" and "-"; the first one found is taken
 SYNONYMS = {
@@ -49,13 +51,24 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".b
 IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 MAX_LINE, MAX_RECORD_LINES = 1 << 20, 50  # characters, lines; what is longer is no record
+FLICKR_OWNER = r"\d{1,20}(?:@|%40)N\d+"  # in the names of Im2GPS's images, beside which the hash would hide nobody
 FIRST_YEAR, LAST_YEAR = "1826", "2200"  # since the oldest photograph; cameras' clocks say anything
 
 
-def read_photos(path: Path, *, source: str = "own", check_images: bool = True) -> Reading:
-    """Read a CSV file, a folder of photos or a single photo, whichever `path` is."""
-    is_table = Path(path).suffix.lower() in TABLE_SUFFIXES and not Path(path).is_dir()
-    return (read_csv if is_table else read_exif_folder)(path, source=source, check_images=check_images)
+def read_photos(path: Path, *, source: str = "own", check_images: bool = True, **of_table: Any) -> Reading:
+    """Read a CSV file, a folder of photos or a single photo, whichever `path` is.
+
+    Args:
+        of_table: `columns` and `image_root`, as in `read_csv`.
+
+    Raises:
+        ValueError: for `columns` or `image_root` where no table is read, or as `read_csv`.
+    """
+    if Path(path).suffix.lower() in TABLE_SUFFIXES and not Path(path).is_dir():
+        return read_csv(path, source=source, check_images=check_images, **of_table)
+    if given := [name for name, value in of_table.items() if value]:
+        raise ValueError(f"{path} is no table, and {' and '.join(given)} are for a table only: leave them out")
+    return read_exif_folder(path, source=source, check_images=check_images)
 
 
 def read_csv(
@@ -115,7 +128,8 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
     Args:
         table: the columns of a photo table as found (text or numbers, absent ones null), with the owner's own
             name as `user_id`: it is hashed here. `record` names a row that has no id. A row with a `reason`
-            (and `detail`) from its reader is rejected for that. Of usable rows of one id the first is kept.
+            (and `detail`) from its reader is rejected for that. Of usable rows of one id or path the first is
+            kept, and so it is of files that are checked and equal in every byte: no photo is in two splits.
         image_root: where relative paths start and all must lie (links inside may lead out); None: no images.
         check_images: decode every photo to see that it can be used.
 
@@ -146,8 +160,10 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
     if check_images:
         reason = reason.fillna(check_photos(path[reason.isna() & path.notna()]))
     raw["record"] = raw["photo_id"].fillna(raw["path"]).fillna(raw["record"])
-    again = raw["record"][reason.isna()].duplicated()
-    reason[again.index[again]] = DUPLICATE
+    _mark_repeated(raw, reason, raw["record"])
+    _mark_repeated(raw, reason, path)
+    if check_images:
+        _mark_repeated(raw, reason, contents(path[reason.isna()].dropna()))
     rejected = _rejected(raw.assign(reason=reason)[reason.notna()])
 
     raw = raw.assign(photo_id=raw["record"], path=path, latitude=latitude, longitude=longitude)
@@ -179,7 +195,7 @@ def csv_batches(
         raw = {ours: [row and (row[at].strip() or None) for row in rows] for ours, at in places.items()}
         raw["record"] = [f"{name}:{line}" for line, _ in batch]
         raw["reason"] = [None if row else BROKEN for row in rows]
-        raw["detail"] = [None if len(f) == width else f"{len(f)} fields, not {width}: {f}" for _, f in batch]
+        raw["detail"] = [None if len(f) == width else damage_or(f[0], f"{len(f)} fields for {width}") for _, f in batch]
         yield pd.DataFrame(raw, columns=[*SYNONYMS, *REJECTED_COLUMNS], dtype="str")
         if not (batch := list(islice(records, batch_rows))):
             return
@@ -204,7 +220,12 @@ def text_lines(path: Path) -> Iterator[str]:
                     rest = file.readline(MAX_LINE)
                 yield line
         except (EOFError, OSError) as error:
-            yield f"the rest can't be read: {error}\n"
+            yield f"{DAMAGED}: {error}\n"
+
+
+def damage_or(line: str, count: str) -> str:
+    """Say what is wrong with a record without a word of it, since it may name its owner: a count, or the damage."""
+    return line.strip() if line.startswith(DAMAGED) else count
 
 
 def table_text(path: Path | str) -> str:
@@ -267,12 +288,21 @@ def _absolute(paths: pd.Series, root: Path | None) -> tuple[pd.Series, pd.Series
     return joined, ~joined.fillna(start).str.startswith(start) | paths.str.contains("\0", regex=False)
 
 
+def _mark_repeated(raw: pd.DataFrame, reason: pd.Series, key: pd.Series) -> None:
+    """Give the usable rows whose key an earlier usable one has their reason, and the earlier one as detail."""
+    key = key[reason.isna()].dropna()
+    again, first = key[key.duplicated()], key.drop_duplicates()
+    reason[again.index] = DUPLICATE
+    earlier = first.index[pd.Index(first).get_indexer(again)]
+    raw.loc[again.index, "detail"] = ("repeats " + raw["record"][earlier]).to_numpy()
+
+
 def _rejected(bad: pd.DataFrame) -> pd.DataFrame:
     latitude, longitude = (bad[name].astype("str").fillna("") for name in ("latitude", "longitude"))
     found = latitude + " " + longitude + " " + bad["partition"].fillna("") + " " + bad["path"].fillna("")
-    detail = bad["detail"].fillna(found.str.strip())
-    bad = bad.assign(record=bad["record"].str[:200], detail=detail.str[:200])
-    return bad[list(REJECTED_COLUMNS)].reset_index(drop=True)
+    bad = bad.assign(detail=bad["detail"].fillna(found.str.strip()))[list(REJECTED_COLUMNS)]
+    bad = bad.replace(FLICKR_OWNER, "*", regex=True)
+    return bad.assign(record=bad["record"].str[:200], detail=bad["detail"].str[:200]).reset_index(drop=True)
 
 
 def _times(text: pd.Series) -> pd.Series:

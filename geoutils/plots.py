@@ -1,78 +1,21 @@
 """Figures that draw given tables, stamp their `origin` (`tables.origin`) and compute nothing. Shares are fractions."""
 
-import contextlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.collections import PathCollection
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withSimplePatchShadow
-from matplotlib.textpath import TextPath
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator, PercentFormatter
-from matplotlib.transforms import Affine2D
 from PIL import Image, ImageOps
 
-from geoutils.artifacts import atomic_path
+from geoutils.display import GREY, canvas, short, write_names
+from geoutils.images import open_photo
 
-STYLE = Path(__file__).with_name("data") / "deep.mplstyle"
-BLUE, RED, GREY, PALE = "#0072b2", "#d55e00", "#5b6770", "#c3ccd3"
-ENOUGH = 20  # test photos below which a city gets no rank, colour or claim
-
-
-class ShownFigure(Figure):
-    """A figure that shows itself in a notebook without pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        self.savefig(buffer := io.BytesIO(), format="png")
-        return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def canvas(title: str, note: str, origin: str, height: float = 4, width: float = 7, **grid: object) -> Iterator[tuple]:
-    """Give a styled figure (inches) and its axes, laid out by `Figure.subplots`; stamp the origin at the end."""
-    with matplotlib.style.context(STYLE):
-        figure = ShownFigure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(rect=(0, 0.2 / height, 1, 1 - (0.75 if note else 0.6) / height))
-        figure.text(0.12 / width, 1 - 0.28 / height, short(title, 90), fontsize=13, weight="bold")
-        figure.text(0.12 / width, 1 - 0.48 / height, short(note, 140), color=GREY)
-        percent = grid.pop("percent", "")  # the axes that show shares: "x", "y" or "xy"
-        axes = figure.subplots(**grid)
-        for axis in (getattr(ax, f"{name}axis") for ax in figure.axes for name in percent):
-            axis.set_major_formatter(PercentFormatter(1))
-        yield figure, axes
-        figure.draw_without_rendering()  # makes the ticks while the style holds
-        stamp(figure, origin)
-
-
-def stamp(figure: Figure, origin: str) -> None:
-    """Write the origin of the data under a figure; over made-up data so that any crop of 1.7 x 0.6 inches says it."""
-    width, height = figure.get_size_inches()
-    figure.text(1 - 0.1 / width, 0.07 / height, short(origin, 90), ha="right", fontsize=7.5, color=GREY)
-    if origin.startswith("SYNTHETIC"):
-        edge = withSimplePatchShadow((0.7, -0.7), shadow_rgbFace="white", alpha=0.5, rho=1)  # shows on dark bars
-        word = TextPath((0, 0), "SYNTHETIC", size=0.11, prop={"weight": "bold"}).transformed(Affine2D().rotate_deg(15))
-        rows = enumerate(np.arange(0.1, height, 0.34))
-        places = [(x + row % 2 / 2, y) for row, y in rows for x in np.arange(-0.4, width)]  # inches
-        words = PathCollection([word], offsets=places, offset_transform=figure.dpi_scale_trans, path_effects=[edge])
-        words.set(transform=figure.dpi_scale_trans, color="#333333", alpha=0.16, linewidth=0, zorder=1_000)
-        figure.add_artist(words)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure atomically, in the format that the path's suffix names."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary)
-
-
-def short(name: object, longest: int = 36) -> str:
-    """Bring a name to one line of at most `longest` characters that matplotlib takes as text, not as a formula."""
-    line = " ".join(str(name).split())
-    return (line if len(line) <= longest else line[: longest - 1] + "…").replace("$", r"\$")
+BLUE, RED, PALE = "#0072b2", "#d55e00", "#c3ccd3"
+ENOUGH = 20  # test photos below which a city gets no rank, colour or claim; photos from which a share is drawn
 
 
 def _rows(ax, names: Sequence, longest: int = 50) -> np.ndarray:
@@ -128,8 +71,11 @@ def ledger(table: pd.DataFrame, *, origin: str) -> Figure:
         ax.barh(_rows(ax, table["step"]), table["rows_in"], height=0.4, color=PALE)
         ax.barh(range(len(table)), table["rows_out"], height=0.4, color=BLUE)
         for at, row in enumerate(table.itertuples()):
-            text = f"{row.rows_out:,} of {row.rows_in:,}" + f": {row.why}" * bool(row.why)
-            ax.text(0, at + 0.38, short(text, 100), va="center", fontsize=7.5, color=GREY)
+            why = f": {row.why}" if row.why and row.rows_out < row.rows_in else ""
+            text = short(f"{row.rows_out:,} of {row.rows_in:,}{why}", 100)
+            ax.text(0, at + 0.38, text, va="center", fontsize=7.5, color=GREY)
+        ax.grid(visible=False)  # its lines would strike through the text
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -144,9 +90,10 @@ def split_counts(counts: pd.DataFrame, *, origin: str) -> Figure:
 
 
 def shared_users(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw the photographers who stand in both training and test (columns protocol, shared, users)."""
-    labels = [f"{row.shared:,} of {row.users:,}" for row in table.itertuples()]
-    return _bars("Photographers in train and test", "", table["protocol"], table["shared"], origin, labels, color=RED)
+    """Draw the test photos whose photographer also took training photos (columns protocol, shared, users: of those)."""
+    labels = [f"{row.shared:,} of {row.users:,} photos" for row in table.itertuples()]
+    title = "Test photos whose photographer is also in training"
+    return _bars(title, "by split", table["protocol"], table["shared"], origin, labels, color=RED)
 
 
 def photos_over_time(table: pd.DataFrame, *, origin: str, by: str = "year") -> Figure:
@@ -172,13 +119,16 @@ def feature_norms(norms: np.ndarray, *, origin: str) -> Figure:
 
 
 def projection(points: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw photos in a plane (columns x, y, city), each city's name at its median."""
-    style = {"ha": "center", "va": "center", "fontsize": 7, "bbox": {"fc": "white", "alpha": 0.75, "lw": 0, "pad": 1}}
-    with canvas("Photos as the network sees them", "names at medians", origin, 7, 8) as (figure, ax):
+    """Draw photos in a plane (columns x, y, city), a large dot and the city's name at each city's median."""
+    note = "large dots: a city's median; a name that finds no room is left out"
+    with canvas("Photos as the network sees them", note, origin, 7, 8) as (figure, ax):
+        medians = points.groupby("city")[["x", "y"]].median()
         for city, own in points.groupby("city"):
             dots, *_ = ax.plot(own["x"], own["y"], "o", markersize=2.6, alpha=0.5, markeredgewidth=0)
-            ax.text(*own[["x", "y"]].median(), short(city, 20), color=dots.get_color(), **style)
+            ax.plot(*medians.loc[city], "o", markersize=8, color=dots.get_color(), markeredgecolor="white")
         ax.set(xticks=[], yticks=[])
+        figure.draw_without_rendering()  # settles where a median falls on the paper
+        write_names(ax, medians.to_numpy(), np.full(len(medians), 4), medians.index)
     return figure
 
 
@@ -194,9 +144,12 @@ def accuracy_curve(table: pd.DataFrame, *, x: str, origin: str, by: str = "prepr
 
 
 def risk_coverage(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw how right a method is on the photos that it answers (columns coverage, accuracy, method)."""
-    with canvas("Accuracy by the share of photos answered", "", origin, percent="xy") as (figure, ax):
-        _lines(ax, table, "coverage", "accuracy", "method", log=False)
+    """Draw how right a method is on the photos that it answers (columns coverage, accuracy, method), from 20 on."""
+    step = table.groupby("method")["coverage"].transform(lambda shares: np.diff(shares, prepend=0).min())  # one photo
+    rows = table[table["coverage"] >= (ENOUGH * step).clip(upper=table["coverage"].max()) - 1e-9]
+    note = f"from {ENOUGH} photos on: the share of so few more is chance"
+    with canvas("Accuracy by the share of photos answered", note, origin, percent="xy") as (figure, ax):
+        _lines(ax, rows, "coverage", "accuracy", "method", log=False)
     return figure
 
 
@@ -212,19 +165,21 @@ def learning_curves(log: pd.DataFrame, *, origin: str) -> Figure:
     return figure
 
 
-def confusion_matrix(confusion: pd.DataFrame, *, origin: str, log: bool = False) -> Figure:
-    """Draw counts (true city a row, predicted a column) as shares of their row, or on a logarithmic scale."""
-    cells = confusion if log else confusion.div(confusion.sum(axis=1), axis=0)
-    note, side = "test photos" if log else "share of a city's test photos; white: none", 2.6 + 0.21 * len(cells)
-    with canvas("Which city is taken for which", note, origin, side, side + 0.5) as (figure, ax):
-        picture = ax.imshow(cells.where(cells > 0), norm="log" if log else PowerNorm(0.5, 0, 1))
+def confusion_matrix(confusion: pd.DataFrame, *, origin: str) -> Figure:
+    """Draw counts (true city a row, predicted a column) as shares of their row; a row without photos is hatched."""
+    cells, side = confusion.div(confusion.sum(axis=1), axis=0), 2.6 + 0.21 * len(confusion)
+    with canvas("Which city is taken for which", "share of a city's test photos; white: none", origin, side, side + 0.5) as (figure, ax):
+        picture = ax.imshow(cells.where(cells > 0), norm=Normalize(0, cells.max(axis=None)))
         for (row, column), count in np.ndenumerate(confusion) if len(cells) <= 12 else ():
             color = "kw"[bool(picture.norm(cells.iloc[row, column]) > 0.5)]
-            ax.text(column, row, f"{count:,}", ha="center", va="center", color=color)
+            ax.text(column, row, f"{count:,}" if count else "", ha="center", va="center", color=color)
+        for row in np.flatnonzero(confusion.sum(axis=1) == 0):
+            ax.axhspan(row - 0.45, row + 0.45, facecolor="white", edgecolor=PALE, hatch="/////", linewidth=0)
+            ax.text(0, row, "not tested", va="center", fontsize=8, color=GREY, bbox={"fc": "white", "lw": 0, "pad": 1})
         ax.set_xticks(_rows(ax, cells.index, 20), [short(city, 20) for city in cells], rotation=90)
         ax.set(xlabel="predicted", ylabel="true")
         ax.grid(visible=False)
-        figure.colorbar(picture, shrink=0.5, aspect=30, format=None if log else PercentFormatter(1))
+        figure.colorbar(picture, shrink=0.5, aspect=30, format=PercentFormatter(1, 0))
     return figure
 
 
@@ -256,25 +211,37 @@ def city_gain(table: pd.DataFrame, *, before: str, after: str, origin: str) -> F
 
 
 def table1(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw Table I with intervals, the paper's numbers apart and random weights only named beneath."""
+    """Draw Table I with intervals; the paper's numbers in a panel of their own, random weights only named beneath."""
     names = table[["method", "backbone", "protocol"]].fillna("").agg(" · ".join, axis=1).str.replace("·  ·", "·")
     names += ": " + table["accuracy"].map("{:.1%}".format) + table["n_test"].map(" of {:,}".format)
     ours, random = table[table["weights"] != "random"], names[table["weights"] == "random"]
     paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
-    papers = paper["method"] + " · " + paper["backbone"].fillna("none")
-    grid = {"ncols": 2, "sharex": True, "width_ratios": (3, 2), "percent": "x"}
-    with canvas("Table I", "accuracy, 95% intervals", origin, 1.6 + 0.27 * len(table), 10, **grid) as (figure, axes):
-        _dots(axes[0], ours, _rows(axes[0], names[ours.index], 60))
-        y = _rows(axes[1], papers.str.removesuffix(" · none"), 32)
-        axes[1].plot(paper["paper"], y, marker="D", linestyle="none", color=GREY, markerfacecolor="white")
-        for at, share in paper["paper"].set_axis(y).items():
-            axes[1].text(share, at, f"   {share:.2%}", va="center", fontsize=8)
-        axes[1].set_ylim(axes[0].get_ylim())
-        axes[0].set(xlim=(0, None), title="here")
-        axes[1].set_title("the paper, on its own photos")
+    rows = [len(ours) + 0.4, len(paper) + 0.4][: 1 + bool(len(paper))]
+    grid = {"nrows": len(rows), "height_ratios": rows, "sharex": True, "squeeze": False, "percent": "x"}
+    height = 1.2 + 0.25 * sum(rows) + 0.6 * len(rows) + 0.17 * len(random)
+    with canvas("Table I", "accuracy, 95% intervals", origin, height, 8, **grid) as (figure, axes):
+        figure.get_layout_engine().set(h_pad=0.16)
+        here, *apart = axes.flat
+        _dots(here, ours, _rows(here, names[ours.index], 60))
+        here.set(xlim=(0, None), title="here")
+        for ax in apart:
+            _papers_panel(ax, paper)
         beneath = ["Random weights: a check of the path, no result", *random.map(lambda name: short(name, 90))]
         figure.supxlabel("\n".join(beneath) if len(random) else "", x=0.01, ha="left", fontsize=8)
     return figure
+
+
+def _papers_panel(ax, paper: pd.DataFrame) -> None:
+    """Draw the paper's numbers above the watermark: they are no made-up data."""
+    y = _rows(ax, (paper["method"] + " · " + paper["backbone"].fillna("none")).str.removesuffix(" · none"), 60)
+    ax.plot(paper["paper"], y, marker="D", linestyle="none", color=GREY, markerfacecolor="white")
+    for at, share in paper["paper"].set_axis(y).items():
+        ax.text(share, at, f"   {share:.2%}", va="center", fontsize=8)
+    ax.set_title("the paper, on its own photos: not comparable row by row")
+    ax.set_zorder(1_001)
+    inch = 4 / len(paper)  # as a share of the panel's height
+    under = {"transform": ax.transAxes, "color": "white", "zorder": -1, "clip_on": False, "in_layout": False}
+    ax.add_patch(Rectangle((-2, -0.3 * inch), 3.2, 1 + 0.6 * inch, **under))
 
 
 def error_distances(distances: Mapping[str, np.ndarray], *, thresholds_km: Sequence, origin: str) -> Figure:
@@ -313,12 +280,15 @@ def confused_with(confusion: pd.DataFrame, *, origin: str, top: int = 3) -> Figu
     return figure
 
 
-def photo_grid(paths: Sequence[Path], titles: Sequence[str], *, origin: str, columns: int = 6) -> Figure:
-    """Draw a contact sheet of photos, turned as EXIF says."""
-    grid = {"nrows": -(-len(paths) // columns), "ncols": columns, "squeeze": False}
+def photo_grid(
+    photos: Sequence[Path | Image.Image], titles: Sequence[str], *, origin: str, columns: int = 6, title: str = "Photos"
+) -> Figure:
+    """Draw a contact sheet of photos (files or pictures), turned as EXIF says."""
+    grid = {"nrows": -(-len(photos) // columns), "ncols": columns, "squeeze": False}
     grid["subplot_kw"] = {"frame_on": False, "xticks": [], "yticks": [], "anchor": "N"}
-    with canvas("Photos", "", origin, 0.9 + 1.6 * grid["nrows"], 1.6 * columns, **grid) as (figure, axes):
-        for ax, path, title in zip(axes.flat, paths, titles, strict=False):
-            ax.imshow(ImageOps.contain(ImageOps.exif_transpose(Image.open(path)), (320, 320)).convert("RGB"))
-            ax.set_title(short(title, 24), fontsize=7.5)
+    with canvas(title, "", origin, 0.9 + 1.6 * grid["nrows"], 1.6 * columns, **grid) as (figure, axes):
+        for ax, photo, name in zip(axes.flat, photos, titles, strict=False):
+            image = photo if isinstance(photo, Image.Image) else open_photo(photo, shortest_side=320)
+            ax.imshow(ImageOps.contain(image, (320, 320)))
+            ax.set_title(short(name, 24), fontsize=7.5)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from geoutils import backbones, classifiers, evaluation, features, results, tables, training
-from geoutils.artifacts import read_json, write_text
+from geoutils.artifacts import write_text
 from geoutils.datasets import PhotoDataset, photo_loader
 from geoutils.engine import accelerator, autocast_dtype
 from geoutils.images import check_photos
@@ -126,12 +126,16 @@ def _finetuned(run_dir: Path, name: str) -> tuple[Callable[[pd.Series], np.ndarr
 
 
 def _frozen(run_dir: Path, told: dict[str, Any]) -> tuple[Callable[[pd.Series], np.ndarray], backbones.Backbone]:
-    """Fit the classifier anew on the stored features, which takes seconds, and embed new photos for it."""
+    """Fit the classifier anew on the very features that it learnt from, in seconds, and embed new photos for it."""
     sample = tables.read_table(run_dir / "sample.parquet", "sample")
-    stores = (features.open_store(run_dir / "features" / f, sample) for f in read_json(run_dir / "features.json"))
-    store = next(s for s in stores if s.key["backbone"] == told["backbone"])
-    train = (sample[f"split_{told['protocol']}"] == "train").to_numpy()
     settings = told["settings"]
+    if "store" not in settings:
+        raise ValueError(
+            f"the predictions of {told['method']} on {told['backbone']} in {run_dir} do not say which features they "
+            "come from: run notebook 05_knn_svm again"
+        )
+    store = features.open_store(run_dir / "features" / settings["store"], sample)
+    train = (sample[f"split_{told['protocol']}"] == "train").to_numpy()
     steps = classifiers.preprocess(settings["preprocess"])
     fresh = classifiers.KNN(k=settings["k"]) if told["method"] == "knn" else classifiers.LinearSVM(C=settings["C"])
     classifier = fresh.fit(steps.fit_transform(store.rows[train]), sample.loc[train, "city_id"].to_numpy())
@@ -165,5 +169,6 @@ def write(table: pd.DataFrame, path: Path) -> Path:
         raise ValueError(f"--out takes a .csv or .html file, found {path.name!r}")
     from jinja2 import Environment
 
-    page = Environment(autoescape=True).from_string(PAGE).render(rows=table.fillna("").to_dict("records"))
+    rows = table.astype(object).where(table.notna(), "").to_dict("records")
+    page = Environment(autoescape=True).from_string(PAGE).render(rows=rows)
     return write_text(path, page)

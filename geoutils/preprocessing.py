@@ -12,6 +12,7 @@ from geoutils.artifacts import content_key
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLACES_MEAN_BGR = (105.488, 113.741, 116.060)  # of Places205, from its VGG's page
 AUGMENTATIONS = (None, "resized_crop", "crop")
+THIN = 20  # longer side by shorter: such a photo, resized whole, would take gigabytes
 MIN_CROP_AREA, ASPECT_RATIOS = 0.35, (3 / 4, 4 / 3)  # of a random resized crop; milder than ImageNet's 0.08
 
 
@@ -61,11 +62,11 @@ class Preprocessing:
         else:
             photo, top, left = self._cropped(photo, rng if augment else None)
         pixels = np.asarray(photo, dtype=np.float32)
-        if augment and rng.random() < 0.5:
-            pixels = pixels[:, ::-1]
         if self.bgr:
             pixels = pixels[:, :, ::-1]
         values = pixels.transpose(2, 0, 1) * np.float32(self.scale) - self._mean_at(top, left)
+        if augment and rng.random() < 0.5:  # last: Caffe takes the mean from where the pixel lay
+            values = values[:, :, ::-1]
         return torch.from_numpy(np.ascontiguousarray(values / np.float32(self.std)[:, None, None]))
 
     def crop(self, photo: Image.Image) -> Image.Image:
@@ -83,10 +84,15 @@ class Preprocessing:
         return Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
 
     def _cropped(self, photo: Image.Image, rng: np.random.Generator | None) -> tuple[Image.Image, int, int]:
-        photo = photo.resize(self._resized(photo.size), self._filter)
-        spare = photo.height - self.size, photo.width - self.size
-        top, left = (int(rng.integers(n + 1)) if rng else round(n / 2) for n in spare)
-        return photo.crop((left, top, left + self.size, top + self.size)), top, left
+        """Return the crop, and its top and left in the resized photo."""
+        width, height = self._resized(photo.size)
+        top, left = (int(rng.integers(n + 1)) if rng else round(n / 2) for n in (height - self.size, width - self.size))
+        right, bottom = left + self.size, top + self.size
+        if max(width, height) <= THIN * self.resize:
+            return photo.resize((width, height), self._filter).crop((left, top, right, bottom)), top, left
+        across, down = photo.width / width, photo.height / height
+        box = (left * across, top * down, min(right * across, photo.width), min(bottom * down, photo.height))
+        return photo.resize((self.size, self.size), self._filter, box=box), top, left  # no more than is needed
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.warp:

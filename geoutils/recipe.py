@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from geoutils.preprocessing import AUGMENTATIONS
+from geoutils.tables import PROTOCOLS
+
+CHOICES = {"schedule": ("cosine", "step"), "augment": AUGMENTATIONS, "protocol": PROTOCOLS}
+COUNTS = ("epochs", "batch_size", "step_epochs", "checkpoint_steps")
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's two extra heads: Szegedy et al. 2015, section 5
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a fine-tuning run is. Two runs with equal configs and equal photos give equal weights.
+    """What a fine-tuning run is. On a CPU, equal configs, photos and processes give equal weights to the bit.
 
     sample: the sample.parquet. folder: for the checkpoint, the log and the model. size: input side, None for the
     network's own. schedule: "cosine" to zero, or "step": times `gamma` every `step_epochs`, as Caffe's recipe has it.
-    new_layer_rate: how many times faster the replaced layers learn. from_scratch: Caffe's initialisers, no weights.
+    batch_size: of one process. new_layer_rate: how many times faster than the others those layers learn that got no
+    trained weights; from scratch (`weights: random`) all learn alike.
+
+    Raises:
+        ValueError: for a setting that makes no sense, naming it, what was found and what is allowed.
     """
 
     sample: str
@@ -43,6 +53,19 @@ class TrainingConfig:
     workers: int | None = None
     checkpoint_steps: int = 500
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, allowed = getattr(self, field.name), CHOICES.get(field.name)
+            if field.type is float:
+                try:
+                    object.__setattr__(self, field.name, float(value))  # YAML reads 1e-3 as a text
+                except (TypeError, ValueError):
+                    raise ValueError(f"{field.name} must be a number, found {value!r}") from None
+            elif field.name in COUNTS and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{field.name} must be a whole number from 1, found {value!r}")
+            elif allowed and value not in allowed:
+                raise ValueError(f"{field.name} must be one of {allowed}, found {value!r}")
+
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the weights: not where things lie, nor how fast they come."""
         free = {"folder", "workers", "checkpoint_steps", "sample"}
@@ -53,11 +76,13 @@ def read_config(path: Path) -> TrainingConfig:
     """Read a training config from YAML.
 
     Raises:
-        ValueError: for a key that is not known or a required one that is missing.
+        ValueError: for a key that is not known or a required one that is missing, or a setting that makes no sense.
     """
     import yaml
 
-    given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: expected lines of `name: value`, `sample` and `folder` among them; found {given!r}")
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
     unknown, missing = sorted(set(given) - known), sorted({"sample", "folder"} - set(given))
     if unknown or missing:
@@ -65,9 +90,9 @@ def read_config(path: Path) -> TrainingConfig:
     return TrainingConfig(**given)
 
 
-def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Group parameters by Caffe's recipe: replaced layers learn faster, biases twice as fast and without decay."""
-    new = tuple(f"{layer}." for layer in network.new_layers())
+def parameter_groups(network: nn.Module, config: TrainingConfig, new_layers: Sequence[str]) -> list[dict[str, Any]]:
+    """Group parameters by Caffe's recipe: new layers learn faster, biases twice as fast and without decay."""
+    new = tuple(f"{layer}." for layer in new_layers)
     groups = {}
     for name, parameter in network.named_parameters():
         fast, bias = name.startswith(new), parameter.ndim == 1  # a norm's scale and shift count as biases
@@ -82,9 +107,7 @@ def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> fl
     """Return the base rate at an optimizer step."""
     if config.schedule == "step":
         return config.learning_rate * config.gamma ** (step // (config.step_epochs * steps_per_epoch))
-    if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
-    raise ValueError(f"schedule must be 'step' or 'cosine', found {config.schedule!r}")
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
 
 
 def loss_of(outputs: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,8 @@ def write(
 
 
 def best_method(predictions: Predictions, protocol: str | None = None) -> str:
-    """Name the predictions file that validates best; test photos have no say in it.
+    """Name the predictions file that validates best; test photos have no say in it, nor have random weights
+    where there are trained ones.
 
     Args:
         protocol: the split to look at; None takes the first there is of photo, given, user, place.
@@ -50,6 +51,8 @@ def best_method(predictions: Predictions, protocol: str | None = None) -> str:
         ValueError: if no file of the protocol has validation photos.
     """
     learnt = {name: (table, told) for name, (table, told) in predictions.items() if told["method"] != "chance"}
+    trained = {name: both for name, both in learnt.items() if both[1]["weights"] != "random"}
+    learnt = trained or learnt
     present = {told["protocol"] for _, told in learnt.values()}
     protocol = protocol or next((p for p in PROTOCOL_ORDER if p in present), None)
     scores = {
@@ -99,21 +102,20 @@ def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataF
     return table[~table["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
 
 
-def summarise(table1: pd.DataFrame, name: str, *, oracle: float | None = None) -> list[str]:
+def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | None = None) -> list[str]:
     """Say in a few sentences what Table I says of one predictions file and of the same method under other splits.
 
     Args:
+        cities: that are told apart; guessing is right once in so many.
         oracle: what an all-knowing method reaches on the same test photos, where photos are made up.
     """
     row = table1.set_index("name").loc[name]
-    chance = table1[(table1["method"] == "chance") & (table1["protocol"] == row["protocol"])]
     sentences = [
         f"Of {row['n_test']:,} test photos, the method that validates best ({row['method']} on {row['backbone']}, "
         f"{row['weights']} weights) puts {row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} "
-        f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}."
+        f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}. Guessing among {cities} cities "
+        f"is right for {1 / cities:.1%}."
     ]
-    if len(chance):
-        sentences[0] += f" Guessing got {chance['accuracy'].iloc[0]:.1%}."
     if oracle:
         sentences.append(
             f"Most made-up photos show nothing of their city: an oracle that reads every cue but knows no "
@@ -131,3 +133,77 @@ def summarise(table1: pd.DataFrame, name: str, *, oracle: float | None = None) -
             "Photographers are unknown, so intervals assume that photos are independent: they are too narrow."
         )
     return sentences
+
+
+def compare_best(table1: pd.DataFrame, predictions: Predictions, name: str) -> str:
+    """Say whether a method differs from the next one of its split by more than chance (McNemar's exact test)."""
+    row = table1.set_index("name").loc[name]
+    others = table1[(table1["protocol"] == row["protocol"]) & ~table1["name"].isin([name]) & (table1["weights"] != "random")]
+    others = others[others["method"] != "chance"]
+    if others.empty:
+        return "There is no other method of this split to compare it with."
+    other = others.loc[others["accuracy"].idxmax(), "name"]
+    found = evaluation.mcnemar(predictions[name][0], predictions[other][0])
+    verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"
+    return (
+        f"Beside the best of the others, {other}: {found['only_a']} photos are right by {name} alone, {found['only_b']} "
+        f"by the other alone (p = {found['p_value']:.2g}): they differ by {verdict}."
+    )
+
+
+def read_gap(table1: pd.DataFrame, name: str) -> str:
+    """Say what a method loses from its own split to the hardest other one that it was tried on."""
+    row = table1.set_index("name").loc[name]
+    same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]
+    if len(same) < 2:
+        return "This method was tried under one split only: what a random split gives away can't be told."
+    worst = same.loc[same["accuracy"].idxmin()]
+    if worst["name"] == name:
+        return f"{name} does no worse under any other split."
+    clear = "their intervals do not meet" if worst["ci_high"] < row["ci_low"] else "their intervals meet"
+    return (
+        f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} of what "
+        f"it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%}; {clear})."
+    )
+
+
+def read_cities(scores: pd.DataFrame) -> str:
+    """Say which cities a method knows best and worst, among those with enough test photos for a claim."""
+    told = scores[scores["enough"]]
+    if told.empty:
+        return f"No city has the {evaluation.MIN_TEST_PHOTOS} test photos that a claim about it needs."
+    best, worst = (told.loc[told["accuracy"] == value] for value in (told["accuracy"].max(), told["accuracy"].min()))
+    ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
+    apart = "; these differ by more than their intervals" if told["ci_low"].max() > told["ci_high"].min() else ""
+    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos{apart}."
+
+
+def read_mistakes(counts: pd.DataFrame) -> str:
+    """Say which mistake is made most often, and how many mistakes it takes to make half of all."""
+    wrong = counts.where(~np.eye(len(counts), dtype=bool), 0).stack().sort_values(ascending=False)
+    if not wrong.sum():
+        return "No test photo is put into a wrong city."
+    (true, taken), most = wrong.index[0], int(wrong.iloc[0])
+    half = int((wrong.cumsum() < wrong.sum() / 2).sum()) + 1
+    return (
+        f"Most often {true} is taken for {taken}: {most} of {counts.loc[true].sum()} photos. Half of the {wrong.sum():,} "
+        f"mistakes fall on {half} of {(wrong > 0).sum():,} pairs of cities that are mistaken at all."
+    )
+
+
+def read_errors(within: pd.DataFrame, errors: pd.Series) -> str:
+    """Say how far off a method's guesses are: the median, and the share within a region's 200 km."""
+    share = within.set_index("threshold_km")["share"]
+    return f"The median guess is {errors.median():,.0f} km off; {share.loc[200]:.1%} lie within 200 km, as far as a region."
+
+
+def read_risk(curve: pd.DataFrame) -> str:
+    """Say how right a method is on the surer half of the photos."""
+    half, whole = curve[curve["coverage"] >= 0.5].iloc[0], curve.iloc[-1]
+    return f"On the surer half of the photos {half['accuracy']:.1%} are right, on all of them {whole['accuracy']:.1%}."
+
+
+def choose_focus(scores: pd.DataFrame) -> str:
+    """Name the city to look at closely: the least known of those with enough test photos, else the one with most."""
+    told = scores[scores["enough"]]
+    return (told.nsmallest(1, "accuracy") if len(told) else scores.nlargest(1, "n_test"))["city"].iloc[0]

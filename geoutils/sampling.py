@@ -5,7 +5,7 @@ Both follow hashes, so a photo falls on the same side whatever the row order and
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,12 @@ from geoutils.tables import PROTOCOLS, SPLITS, conform, ledger_row
 
 BLOCK_DEGREES = 0.01  # side of a place block: 1.1 km
 DEFAULT_SHARES = {"val": 0.10, "test": 0.25}
+LACKS = {
+    "photo": "too few photos",
+    "user": "unknown or too few photographers",
+    "place": "too few blocks",
+    "given": "no partition of their own",
+}
 
 
 class Sample(NamedTuple):
@@ -49,6 +55,8 @@ def place_blocks(latitude: pd.Series, longitude: pd.Series, *, block_degrees: fl
     Returns:
         Text "row/column", same index.
     """
+    if not 0 < block_degrees < np.inf:
+        raise ValueError(f"block_degrees must be the side of a block, above 0 degrees, found {block_degrees}")
     row = np.floor(latitude / block_degrees).astype("int64")
     width = block_degrees / np.cos(np.radians(np.minimum(np.abs((row + 0.5) * block_degrees), 89.0)))
     column = np.floor((longitude + 180.0) % 360.0 / width).astype("int64")
@@ -65,11 +73,16 @@ def assign_split(
 ) -> pd.Series:
     """Assign train, val or test to each labelled photo under one protocol.
 
-    `photo` splits photos at random, as the paper does; `user` keeps a photographer's photos on one side; `place`
-    keeps a block's photos on one side; `given` takes the corpus's own partition. A city with two or more blocks
-    always has one to train on and one to test on, even where hashes put all of them on one side, and the only block
-    of a city is trained on; these few are the only assignments that can change as the table grows. Where a protocol
-    leaves a city without validation, it is cut from train by photo. It never comes from test.
+    `photo` splits photos at random, as the paper does; `user` keeps a photographer's photos on one side of the test;
+    `place` keeps a block's photos on one side; `given` takes the corpus's own partition. Hashes decide, and what they
+    decide stays as the table grows. Only these assignments depend on other photos, and can move with them:
+
+    - `place`: the only block of a city is trained on; of several, the first by hash is tested on and the last trained
+      on, as long as hashes put none there.
+    - Validation of a city to which hashes (or the corpus) give none is cut from its train, never from test: the first
+      user or block by hash, whole, if two are trained on (a user of several cities may be trained on in another one);
+      a share of the photos if one is, or under `photo` and `given`.
+    - `given`: "val" is the test as long as no photo of the table has the partition "test".
 
     Args:
         photos: photo_id, latitude, longitude, user_id, partition, city_id.
@@ -81,52 +94,64 @@ def assign_split(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {PROTOCOLS}, found {protocol!r}")
+    if not {"val", "test"} <= set(shares):
+        raise ValueError(f"shares must state val and test, such as {DEFAULT_SHARES}; found {dict(shares)}")
     if not 0 < shares["test"] < 1 or not 0 <= shares["val"] < 1 - shares["test"]:
         raise ValueError(f"shares of val and test must leave something to train on, found {dict(shares)}")
-    if protocol == "given":
-        split = _given(photos["partition"])
+    if protocol == "place":
+        keys = place_blocks(photos["latitude"], photos["longitude"], block_degrees=block_degrees)
     else:
-        keys = {
-            "photo": photos["photo_id"],
-            "user": photos["user_id"],
-            "place": place_blocks(photos["latitude"], photos["longitude"], block_degrees=block_degrees),
-        }[protocol]
-        split = _by_hash(keys, shares, seed, protocol)
-        if protocol == "place":
-            split = _both_sides(split, keys, photos["city_id"], seed)
-    return _with_validation(split, photos, shares, seed)
+        keys = photos["user_id" if protocol == "user" else "photo_id"]
+    split = _given(photos["partition"]) if protocol == "given" else _by_hash(keys, shares, seed, protocol)
+    if protocol == "place":
+        split = _both_sides(split, keys, photos["city_id"], seed)
+    cut = ~(split == "val").groupby(photos["city_id"]).transform("any") & (split == "train")
+    if shares["val"] and cut.any():
+        cut[cut] = _validation(photos[cut], keys[cut], shares["val"], seed, protocol)
+        split = split.mask(cut, "val")
+    return split
 
 
 def available_protocols(
-    photos: pd.DataFrame, wanted: Sequence[str] | None = None, *, block_degrees: float = BLOCK_DEGREES
+    photos: pd.DataFrame,
+    wanted: Sequence[str] | None = None,
+    *,
+    among: Sequence[str] = PROTOCOLS,
+    **splitting: Any,
 ) -> list[str]:
-    """Name the protocols that a table allows: `user` needs two known users, `given` two partitions, `place` two blocks
-    in some city; or those wanted, if it allows them.
+    """Name the protocols of `among` that leave two cities or more with both train and test photos; or those wanted.
+
+    Args:
+        photos: of qualifying cities, as for `assign_split`.
+        splitting: shares, seed and block_degrees, as for `assign_split`.
 
     Raises:
-        ValueError: if one is wanted that the table does not allow.
+        ValueError: if one is wanted that leaves fewer, or none leaves enough.
     """
-    blocks = place_blocks(photos["latitude"], photos["longitude"], block_degrees=block_degrees)
-    blocks_a_city = blocks.groupby(photos["city_id"]).nunique()
-    possible = {
-        "photo": len(photos) > 0,
-        "user": photos["user_id"].nunique() >= 2,
-        "place": bool((blocks_a_city > 1).any()),
-        "given": photos["partition"].nunique() >= 2,
-    }
-    allowed = [protocol for protocol in PROTOCOLS if possible[protocol]]
-    if impossible := [protocol for protocol in wanted or () if protocol not in allowed]:
-        raise ValueError(f"the photos allow the protocols {allowed}, not {impossible}: users or partitions unknown")
-    return allowed if wanted is None else list(wanted)
+    both = {}
+    for protocol in among if wanted is None else wanted:
+        split = assign_split(photos, protocol, **splitting)
+        train, test = (set(photos.loc[split == side, "city_id"]) for side in ("train", "test"))
+        both[protocol] = len(train & test)
+    allowed = [protocol for protocol in both if both[protocol] >= 2]
+    if refused := [protocol for protocol in both if protocol not in allowed and (wanted is not None or not allowed)]:
+        found = ", ".join(f"{name!r} leaves {both[name]} ({LACKS[name]}?)" for name in refused)
+        raise ValueError(
+            f"protocols need cities with both train and test photos, and two are needed: {found}; ask for other "
+            "protocols, or give more photos, a lower min_photos or another seed"
+        )
+    return allowed
 
 
-def balance(photos: pd.DataFrame, split: pd.Series, per_city: Mapping[str, int] | None, *, seed: int = 0) -> pd.Series:
+def balance(
+    photos: pd.DataFrame, split: pd.Series, per_city: Mapping[str, int | None] | None, *, seed: int = 0
+) -> pd.Series:
     """Keep at most a stated number of photos a city and split, those first by hash.
 
     Args:
         photos: photo_id, city_id.
         split: train, val, test or null, same index.
-        per_city: the number for each split; None keeps all. A larger number keeps a superset.
+        per_city: the number for each split, None for all there are; None keeps all. A larger number keeps a superset.
 
     Returns:
         `split` with null where a photo was not drawn.
@@ -137,14 +162,15 @@ def balance(photos: pd.DataFrame, split: pd.Series, per_city: Mapping[str, int] 
         raise ValueError(f"per_city must state a number for each of {SPLITS}; {sorted(missing)} missing")
     order = pd.Series(hash_fractions(photos["photo_id"], seed=seed, purpose="draw"), index=photos.index)
     rank = order.groupby([photos["city_id"], split]).rank(method="first")  # null where split is null
-    return split.where(rank <= split.map(dict(per_city)).astype("float64"))
+    most = {side: np.inf if number is None else number for side, number in per_city.items()}
+    return split.where(rank <= split.map(most).astype("float64"))
 
 
 def draw(
     photos: pd.DataFrame,
     protocols: Sequence[str],
     *,
-    per_city: Mapping[str, int] | None = None,
+    per_city: Mapping[str, int | None] | None = None,
     shares: Mapping[str, float] = DEFAULT_SHARES,
     seed: int = 0,
     block_degrees: float = BLOCK_DEGREES,
@@ -168,7 +194,7 @@ def draw_sample(
     cities: pd.DataFrame,
     *,
     protocols: Sequence[str] | None = None,
-    per_city: Mapping[str, int] | None = None,
+    per_city: Mapping[str, int | None] | None = None,
     shares: Mapping[str, float] = DEFAULT_SHARES,
     seed: int = 0,
     block_degrees: float = BLOCK_DEGREES,
@@ -184,13 +210,16 @@ def draw_sample(
         counted: photos in any city and in a qualifying one, where `photos` are what a larger table left of itself.
 
     Raises:
-        ValueError: if a protocol is asked for that the table does not allow, or no photo is left.
+        ValueError: if a protocol is asked for that the table does not allow, no photo is left, or one has no image.
     """
     kept = photos[photos["city_id"].isin(cities["city_id"])]
+    if absent := int(kept["path"].isna().sum()):
+        raise ValueError(f"{absent:,} of {len(kept):,} photos have no image: give image_root in notebook 01")
+    splitting = {"shares": shares, "seed": seed, "block_degrees": block_degrees}
     labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(kept))
     ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
-    protocols = available_protocols(kept, protocols, block_degrees=block_degrees)
-    drawn = draw(kept, protocols, per_city=per_city, shares=shares, seed=seed, block_degrees=block_degrees)
+    protocols = available_protocols(kept, protocols, **splitting)
+    drawn = draw(kept, protocols, per_city=per_city, **splitting)
     if drawn.empty:
         raise ValueError("no photo is left to sample: lower min_photos, widen radius_km, or give more photos")
     ledger.append(ledger_row("drawn under some protocol", qualifying, len(drawn), "beyond the number a city and split"))
@@ -264,18 +293,23 @@ def _both_sides(split: pd.Series, blocks: pd.Series, city_ids: pd.Series, seed: 
     return split
 
 
-def _with_validation(split: pd.Series, photos: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
-    """Cut validation from train, by photo, in the cities that have none."""
-    cut = ~(split == "val").groupby(photos["city_id"]).transform("any") & (split == "train")
-    cut[cut] = hash_fractions(photos.loc[cut, "photo_id"], seed=seed, purpose="validation") < shares["val"]
-    return split.mask(cut, "val")
+def _validation(train: pd.DataFrame, keys: pd.Series, share: float, seed: int, protocol: str) -> np.ndarray:
+    """Tell the train photos that become validation: a city's first user or block of several, or a share of photos."""
+    taken = pd.Series(hash_fractions(train["photo_id"], seed=seed, purpose="validation") < share, index=train.index)
+    if protocol in ("user", "place"):
+        order = pd.Series(hash_fractions(keys, seed=seed, purpose=protocol), index=train.index)
+        first = order == order.groupby(train["city_id"]).transform("min")
+        taken = taken.where(first.groupby(train["city_id"]).transform("all"), first)
+    return taken.to_numpy()
 
 
-def _shortfalls(table: pd.DataFrame, protocol: str, quota: Mapping[str, int] | None) -> pd.DataFrame:
+def _shortfalls(table: pd.DataFrame, protocol: str, quota: Mapping[str, int | None] | None) -> pd.DataFrame:
     columns = ["protocol", "city", "split", "wanted", "found"]
-    if quota is None:
+    quota = {split: number for split, number in (quota or {}).items() if number is not None}
+    if not quota:
         return pd.DataFrame(columns=columns)
     found = split_counts(table, protocol).stack().rename("found").reset_index()
     found.columns = ["city", "split", "found"]
-    found["wanted"] = found["split"].map(dict(quota))
+    found = found[found["split"].isin(quota)]
+    found["wanted"] = found["split"].map(quota)
     return found[found["found"] < found["wanted"]].assign(protocol=protocol)[columns]

@@ -19,6 +19,7 @@ from geoutils.cities import eligible_cities, label_cities
 from geoutils.tables import PROTOCOLS, conform, ledger_row
 
 BATCH_ROWS = 500_000  # some 300 MB while they are worked on
+BOUNDED = tuple(protocol for protocol in PROTOCOLS if protocol != "given")
 
 Work = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -39,26 +40,29 @@ def draw_streamed(
     min_photos: int = 11_000,
     max_cities: int | None = None,
     protocols: Sequence[str] | None = None,
-    per_city: Mapping[str, int] | None = None,
+    per_city: Mapping[str, int | None] | None = None,
     cluster: str | None = None,
     **splitting: Any,
 ) -> Drawn:
     """Label, count and draw in memory that grows with the sample, not with the corpus.
 
-    What a sample takes whole is held whole: a corpus's own split (`given`), or everything if `per_city` is None.
+    What a sample takes whole is held whole: a corpus's own split, which is why `given` is drawn only if asked for, or
+    what `per_city` sets no number for.
 
     Args:
         photos: a Parquet file or a folder of them, or batches of a photo table; ids are unique in all.
         cities: that do not overlap, as `cities.non_overlapping` gives them.
         radius_km: as for `label_cities`. min_photos, max_cities: as for `eligible_cities`.
-        protocols, per_city, splitting (shares, seed, block_degrees): as for `draw_sample`.
+        protocols: those to draw; None draws all that the photos allow but `given`.
+        per_city, splitting (shares, seed, block_degrees): as for `draw_sample`.
         cluster: address of a dask.distributed scheduler whose workers see the same files; None: this process.
 
     Raises:
-        ValueError: if no city qualifies, or a protocol is asked for that the photos do not allow.
+        ValueError: if no city qualifies, a protocol is asked for that the photos do not allow, or a cluster is to read
+            batches.
     """
     label = partial(_labelled, cities=cities, radius_km=radius_km)
-    surveying = partial(survey, protocols=protocols or PROTOCOLS, **splitting)
+    surveying = partial(survey, protocols=BOUNDED if protocols is None else protocols, **splitting)
     surveyed = _reduce(photos, label, surveying, cluster)
     in_cities = surveyed.loc[surveyed["city_id"].notna(), "photos"]
     total, labelled = int(surveyed["photos"].sum()), int(in_cities.sum())
@@ -68,8 +72,7 @@ def draw_streamed(
         most = in_cities.max() if labelled else 0
         raise ValueError(f"no city has {min_photos:,} photos, the largest has {most:,}: lower min_photos")
     deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])].drop_duplicates("photo_id")
-    side = splitting.get("block_degrees", sampling.BLOCK_DEGREES)
-    protocols = sampling.available_protocols(deciding, protocols, block_degrees=side)
+    protocols = sampling.available_protocols(deciding, protocols, among=BOUNDED, **splitting)
     drawing = {"protocols": protocols, "per_city": per_city, **splitting}
     held = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
     chosen = counts.merge(cities, on="city_id")
@@ -81,9 +84,9 @@ def draw_streamed(
 def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **splitting: Any) -> pd.DataFrame:
     """Count a city's photos, and keep those few that decide how the others are split.
 
-    One photo of each city and split tells, under each protocol, whether the city has a validation of its own, and
-    which of its blocks are first and last by hash; a second user tells that there are users. With these at hand
-    `assign_split` does to any other photos of the corpus what it would do to them among all.
+    One photo of each city and split tells, under each protocol, whether the city has both sides and a validation of
+    its own, which user or block was cut for it, and which blocks are first and last by hash where that counts. With
+    these at hand `assign_split` does to any other photos of the corpus what it would do to them among all.
 
     Args:
         photos: a photo table with `city_id` (null: in no city) and `photos`, how many each row stands for.
@@ -97,10 +100,9 @@ def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **spli
     keep = ~photos.duplicated("city_id")
     photos["photos"] = total.where(keep, 0)
     known = photos[photos["city_id"].notna()]
-    user = known["user_id"]
-    splits = [sampling.assign_split(known, protocol, **splitting) for protocol in protocols]
-    for told in (user.notna() & (user != user.groupby(known["city_id"]).transform("first")), *splits):
-        keep[known.index] |= ~pd.concat([known["city_id"], told], axis=1).duplicated()
+    for protocol in protocols:
+        split = sampling.assign_split(known, protocol, **splitting)
+        keep[known.index] |= ~pd.concat([known["city_id"], split], axis=1).duplicated()
     return photos[keep]
 
 
@@ -125,6 +127,9 @@ def _labelled(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float) -> p
 
 def _reduce(photos: Path | Sequence[pd.DataFrame], label: Work, work: Work, cluster: str | None) -> pd.DataFrame:
     if cluster:
+        if not isinstance(photos, str | Path):
+            kind = type(photos).__name__
+            raise ValueError(f"a cluster reads Parquet files that all workers see: give their folder; found {kind}")
         from dask import dataframe
         from dask.distributed import Client
 

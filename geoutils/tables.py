@@ -3,8 +3,10 @@
 `pandera` is imported late: importing `geoutils` and its light modules stays fast.
 """
 
+import contextlib
 import functools
 import hmac
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -155,15 +157,17 @@ def predictions_name(method: str, backbone: str, protocol: str) -> str:
 
 def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> Path:
     """Write `folder/name.parquet` and its sidecar `name.json`, the sidecar last: both or neither count."""
-    path = Path(folder) / f"{name}.parquet"
+    path, told = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.json"
+    table = conform(table, "predictions")
+    told.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
     write_table(table, path, "predictions")
-    write_json(path.with_suffix(".json"), sidecar)
+    write_json(told, sidecar)
     return path
 
 
 def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
     """Read every predictions file of a folder with its sidecar, by name, sorted."""
-    sidecars = sorted(Path(folder).glob("*.json"))
+    sidecars = sorted(Path(folder).glob("[!.]*.json"))  # a dot: what a killed write left
     return {path.stem: (read_table(path.with_suffix(".parquet"), "predictions"), read_json(path)) for path in sidecars}
 
 
@@ -206,7 +210,7 @@ def write_ledger(rows: list[dict], run_dir: Path, notebook: str) -> pd.DataFrame
 
 def read_ledger(run_dir: Path) -> pd.DataFrame:
     """Read the ledgers of all notebooks of a run, in order, with a column `notebook`."""
-    files = sorted((Path(run_dir) / "ledger").glob("*.csv"))
+    files = sorted((Path(run_dir) / "ledger").glob("[!.]*.csv"))
     parts = [pd.read_csv(file, keep_default_na=False).assign(notebook=file.stem) for file in files]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -216,15 +220,25 @@ def hash_users(owners: pd.Series, key_file: Path = USER_KEY) -> pd.Series:
 
     Args:
         owners: names or ids, null where unknown.
-        key_file: 32 random bytes, made at the first call, never committed.
+        key_file: 32 random bytes that only their owner may read, made at the first call, never committed.
 
     Returns:
         16 hex digits a photo, null where the owner is null or blank.
     """
     if not key_file.exists():
-        with atomic_path(key_file) as temporary:
-            temporary.write_bytes(secrets.token_bytes(32))
+        _make_key(key_file)
     key = key_file.read_bytes()
     names = owners.astype("str").str.strip().where(owners.notna())
     hashed = {name: hmac.digest(key, name.encode(), "sha256").hex()[:16] for name in names.dropna().unique() if name}
     return names.map(hashed).astype("str")
+
+
+def _make_key(key_file: Path) -> None:
+    """Write a key that is whole or absent; of several processes that do so at once, one wins."""
+    key_file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = key_file.with_name(f".{key_file.name}.{secrets.token_hex(4)}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(32))
+    with contextlib.suppress(FileExistsError):
+        os.link(temporary, key_file)  # unlike a rename, never over a key that is there
+    temporary.unlink()

@@ -10,41 +10,45 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 from tqdm.auto import tqdm
 
 from geoutils import backbones, results
 from geoutils.artifacts import atomic_path, content_key, provenance, read_json, write_json
 from geoutils.datasets import PhotoDataset, photo_loader, photos_key
-from geoutils.engine import accelerator
+from geoutils.engine import accelerator, deterministic
 from geoutils.preprocessing import Preprocessing
 from geoutils.recipe import TrainingConfig, learning_rate, loss_of, parameter_groups
 from geoutils.sampling import split_rows
-from geoutils.tables import origin, read_table
+from geoutils.tables import ledger_row, origin, read_table
 from geoutils.weights import read_state
 
 
 def finetune(config: TrainingConfig) -> dict[str, Any]:
     """Fine-tune a network, keep the epoch that validates best, and return the model's description.
 
-    Goes on, to the bit, from the last checkpoint of a killed run; returns at once if this very run is finished.
+    Goes on from the last checkpoint of a killed run, on a CPU to the bit, and ends at once if this very run (settings,
+    weights, photos, labels) is finished, on whatever number of processes.
     `config.folder` gets `model.safetensors`, `model.json` (what is returned), `log.csv` (one row an epoch) and, while
     it runs, `checkpoint.pt`.
 
     Raises:
-        ValueError: if the sample lacks photos for the protocol, or the folder holds a run with other settings.
+        ValueError: if the sample lacks photos for the protocol, the folder holds a run with other settings, or the
+            loss diverges.
     """
     folder, sample = Path(config.folder), read_table(Path(config.sample), "sample")
     train, val = (split_rows(sample, config.protocol, split) for split in ("train", "val"))
     classes = sorted(train["city_id"].unique().tolist())
-    key = content_key([config.deciding(), photos_key(train), photos_key(val), classes])
-    if (folder / "model.json").exists() and (done := read_json(folder / "model.json"))["key"] == key:
-        return done
     engine = accelerator(config.precision)
+    val = _with_classes(val, classes, tell=engine.is_main_process)
     backbone = backbones.load(
         config.backbone, weights_from=config.weights, size=config.size, num_classes=len(classes), seed=config.seed
     )
-    network = backbone.network.to(memory_format=torch.channels_last)
+    labelled = [(photos_key(rows), rows["city_id"].tolist()) for rows in (train, val)]
+    key = content_key([config.deciding(), backbone.describe(), labelled])
+    if (folder / "model.json").exists() and (done := read_json(folder / "model.json"))["key"] == key:
+        return done
     number = {city_id: i for i, city_id in enumerate(classes)}
     datasets = [
         PhotoDataset(
@@ -54,10 +58,11 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
             augment=config.augment if rows is train else None,
             seed=config.seed,
         )
-        for rows in (train, val[val["city_id"].isin(classes)])
+        for rows in (train, val)
     ]
-    run = _Run(config, engine, network, datasets, folder / "checkpoint.pt", key)
-    best = run.fit(folder / "log.csv")
+    run = _Run(config, engine, backbone, datasets, folder / "checkpoint.pt", key)
+    with deterministic(engine.device):
+        best = run.fit(folder / "log.csv")
     description = {
         "key": key,
         "config": dataclasses.asdict(config),
@@ -70,16 +75,34 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
         "provenance": provenance(),
     }
     if engine.is_main_process:
-        from safetensors.torch import save_file
-
-        with atomic_path(folder / "model.safetensors") as temporary:
-            save_file({k: v.contiguous() for k, v in best["model"].items()}, temporary)
-        with atomic_path(folder / "mean.npy") as temporary:
-            np.save(temporary, np.asarray(backbone.preprocessing.mean, dtype=np.float32))
-        write_json(folder / "model.json", description)  # last: it says that the rest is whole
+        _write_model(folder, best["model"], backbone, description)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     engine.wait_for_everyone()
     return description
+
+
+def _with_classes(val: pd.DataFrame, classes: list[int], *, tell: bool) -> pd.DataFrame:
+    """Return the validation photos of cities that are trained on; say how many are left out."""
+    kept = val[val["city_id"].isin(classes)]
+    if kept.empty:
+        raise ValueError(f"none of the {len(val):,} validation photos is of a city with training photos: sample anew")
+    if tell and len(kept) < len(val):
+        ledger_row("validation photos", len(val), len(kept), "the others' cities have no training photos")
+    return kept
+
+
+def _write_model(
+    folder: Path, state: dict[str, torch.Tensor], backbone: backbones.Backbone, description: dict[str, Any]
+) -> None:
+    """Write the weights, then the description, which says that the rest is whole and is away in between."""
+    from safetensors.torch import save_file
+
+    (folder / "model.json").unlink(missing_ok=True)
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+    with atomic_path(folder / "mean.npy") as temporary:
+        np.save(temporary, np.asarray(backbone.preprocessing.mean, dtype=np.float32))
+    write_json(folder / "model.json", description)
 
 
 def load_model(folder: Path) -> tuple[backbones.Backbone, dict[str, Any]]:
@@ -133,11 +156,13 @@ def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.
 class _Run:
     """The state of one fine-tuning: what a checkpoint holds, and the loop that moves it on."""
 
-    def __init__(self, config, engine, network, datasets, checkpoint: Path, key: str) -> None:
-        self.config, self.engine, self.checkpoint, self.key = config, engine, checkpoint, key
+    def __init__(self, config, engine, backbone, datasets, checkpoint: Path, key: str) -> None:
+        self.config, self.engine, self.checkpoint = config, engine, checkpoint
+        self.key = f"{key}, processes: {engine.num_processes}"  # they decide the shuffle and the steps of an epoch
         self.train_set, self.val_set = datasets
         torch.manual_seed(config.seed)  # Accelerate's shuffle starts from it
-        groups = parameter_groups(network, config)
+        network = backbone.network.to(memory_format=torch.channels_last)
+        groups = parameter_groups(network, config, backbone.new_layers())
         optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
         loader = photo_loader(self.train_set, batch_size=config.batch_size, workers=config.workers, shuffle=True)
         self.network, self.optimizer, self.loader = engine.prepare(network, optimizer, loader)
@@ -175,8 +200,7 @@ class _Run:
             with self.engine.autocast():
                 outputs = self.network(pixels)
                 loss = loss_of(outputs, batch["label"])
-            if not torch.isfinite(loss):
-                raise ValueError(f"the loss is {loss.item()} at step {step}: lower learning_rate ({rate:.2g})")
+            self.demand_finite(loss.item(), f"at step {step}")
             self.optimizer.zero_grad()
             self.engine.backward(loss)
             self.optimizer.step()
@@ -194,12 +218,13 @@ class _Run:
         logits, labels = _evaluate(self.engine, self.network, self.val_set, self.config.batch_size)
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         loss = nn.functional.cross_entropy(logits, labels).item()
-        total = self.engine.reduce(torch.tensor(self.sums, device=self.engine.device))
+        self.demand_finite(loss, f"on the validation photos after epoch {self.epoch + 1}")
+        total = self.total()
         self.log.append(
             {
                 "epoch": self.epoch + 1,
-                "train_loss": (total[0] / total[2]).item(),
-                "train_accuracy": (total[1] / total[2]).item(),
+                "train_loss": total[0] / total[2],
+                "train_accuracy": total[1] / total[2],
                 "val_loss": loss,
                 "val_accuracy": accuracy,
                 "seconds": round(seconds, 1),
@@ -211,11 +236,22 @@ class _Run:
             self.best = {"accuracy": accuracy, "loss": loss, "epoch": self.epoch + 1, "model": model}
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0, 0]
 
+    def demand_finite(self, loss: float, where: str) -> None:
+        """Raise if training diverged."""
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss is {loss} {where}: lower learning_rate ({self.config.learning_rate:.2g})")
+
+    def total(self) -> list[float]:
+        """Add up, over the processes, the epoch's summed loss, right photos and photos so far."""
+        return np.sum(gather_object([self.sums]), axis=0).tolist()
+
     def save(self) -> None:
-        """Write the checkpoint atomically."""
+        """Write the checkpoint atomically; every process calls it."""
+        total = self.total()
         if not self.engine.is_main_process:
             return
-        state = {name: getattr(self, name) for name in ("key", "epoch", "batch", "sums", "log", "best")}
+        state = {name: getattr(self, name) for name in ("key", "epoch", "batch", "log", "best")} | {"sums": total}
+        state["scaler"] = self.engine.scaler.state_dict() if self.engine.scaler else None  # only with fp16
         state["model"] = self.engine.unwrap_model(self.network).state_dict()
         state["optimizer"] = self.optimizer.state_dict()
         with atomic_path(self.checkpoint) as temporary:
@@ -228,11 +264,15 @@ class _Run:
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         if state["key"] != self.key:
             raise ValueError(
-                f"{self.checkpoint} was left by a run with other settings or photos: delete it to start this one, "
-                "or give this run another folder"
+                f"{self.checkpoint} was left by a run with other settings, weights, photos or number of processes: "
+                "delete it to start this one, or give this run another folder"
             )
         self.engine.unwrap_model(self.network).load_state_dict(state.pop("model"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
+        if scaler := state.pop("scaler"):
+            self.engine.scaler.load_state_dict(scaler)
+        if not self.engine.is_main_process:
+            state["sums"] = [0.0, 0, 0]  # the first process has what all had counted
         for name, value in state.items():
             setattr(self, name, value)
 

@@ -69,11 +69,8 @@ def test_caffe_crop_moves_the_mean_image_with_the_photo(crops):
     photo = crops[0].resize((50, 50))
     mean = np.asarray(photo, dtype=np.float32).transpose(2, 0, 1)
     how = Preprocessing(40, 50, warp=True, scale=1.0, mean=mean, std=(1.0, 1.0, 1.0))
-    mirrored = []
-    for seed in range(8):
-        values = how(photo, augment="crop", rng=np.random.default_rng(seed)).numpy()
-        mirrored.append(np.abs(values).max() > 0)  # only a mirrored photo differs from the mean
-    assert 0 < sum(mirrored) < 8
+    for seed in range(8):  # mirrored or not: Caffe subtracts the mean before it mirrors
+        assert (how(photo, augment="crop", rng=np.random.default_rng(seed)) == 0).all()
 
 
 def test_augmented_crops_vary_by_seed_and_not_by_chance(crops):
@@ -88,6 +85,55 @@ def test_augmented_crops_vary_by_seed_and_not_by_chance(crops):
 def test_any_shape_of_photo_becomes_a_square(size):
     how = Preprocessing(40, 46)
     assert how(Image.new("RGB", size)).shape == (3, 40, 40)
+
+
+@pytest.mark.parametrize("how", [Preprocessing(224, 256), Preprocessing(227, 256, warp=True), Preprocessing(40, 50)])
+def test_crop_is_cut_from_the_resized_photo(crops, how):
+    """The reference scales the whole photo and cuts it then; for a thin one it may differ by a level of 255."""
+    thin = crops[3].resize((601, 20))
+    for photo in (crops[0], crops[1].rotate(90, expand=True), crops[2].crop((0, 0, 97, 61)), thin):
+        width, height = photo.size
+        scale = how.resize / min(photo.size)
+        whole = (how.resize, how.resize) if how.warp else (int(width * scale), int(height * scale))
+        left, top = (round((side - how.size) / 2) for side in whole)
+        expected = photo.resize(whole, Image.Resampling.BILINEAR).crop((left, top, left + how.size, top + how.size))
+        apart = np.abs(np.asarray(how.crop(photo), dtype=int) - np.asarray(expected, dtype=int))
+        assert apart.max() <= (photo is thin)
+        assert (apart > 0).mean() < 1e-3
+
+
+def test_thin_photo_takes_little_memory():
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert Preprocessing(224, 256)(Image.new("RGB", (20_000, 4))).shape == (3, 224, 224)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; the whole would be 1.3 GB
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b1", "efficientnet_b3", "swin_v2_t"])
+def test_torchvision_network_sees_what_its_weights_expect(name, crops):
+    expects = models.get_model_weights(name).DEFAULT.transforms()
+    how = backbones.load(f"torchvision/{name}", weights_from="random").preprocessing
+    torch.testing.assert_close(how(crops[0]), expects(crops[0]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["torchvision/googlenet", "torchvision/inception_v3"])
+def test_torchvision_network_with_auxiliary_heads_trains_without_them(name):
+    network = backbones.load(name, weights_from="random", num_classes=3).network.train()
+    assert network(torch.randn(2, 3, 96, 96)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "deit_tiny_distilled_patch16_224"])
+def test_network_without_one_linear_classifier_is_refused(name):
+    with pytest.raises(ValueError, match=r"(SqueezeNet|deit_tiny\w+) .*linear"):
+        backbones.load(name, weights_from="random")
+
+
+def test_width_is_that_of_the_features_where_a_head_widens_them():
+    backbone = backbones.load("mobilenetv3_small_050", weights_from="random", num_classes=3, size=64)
+    with torch.inference_mode():
+        assert backbone.network.features(torch.randn(1, 3, 64, 64)).shape == (1, backbone.width)
+        assert backbone.network(torch.randn(1, 3, 64, 64)).shape == (1, 3)
 
 
 def test_random_weights_follow_the_seed_and_leave_the_global_state():
@@ -149,6 +195,23 @@ def test_places_alexnet_takes_its_weights_and_its_mean_image(places, monkeypatch
     np.testing.assert_allclose(backbone.preprocessing(crops[0]).numpy(), expected, atol=1e-3)
 
 
+def test_missing_mean_image_is_told(places, monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    inside = tmp_path / "places205_alexnet"
+    inside.mkdir()
+    found = next((places / "places205_alexnet").rglob("*.caffemodel"))
+    (inside / found.name).hardlink_to(found)
+    assert backbones.load("places205_alexnet").weights == "Places-205 (mean colour)"
+
+
+def test_layers_that_a_file_did_not_bring_are_new_and_from_scratch_none_is(places, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", places)
+    new = backbones.load("places205_googlenet", num_classes=3).new_layers()
+    assert {"loss3.classifier", "loss1.classifier", "loss1.conv", "loss2.fc"} <= set(new)
+    assert not [layer for layer in new if layer.startswith("inception")]
+    assert backbones.load("places205_googlenet", weights_from="random", num_classes=3).new_layers() == []
+
+
 def test_paper_networks_give_the_layers_the_paper_names(places, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", places)
     for name, side in (("places205_alexnet", 227), ("places205_googlenet", 224)):
@@ -177,7 +240,7 @@ def test_aspect_is_kept_or_warped_as_asked(crops):
 
 
 def test_vgg16_layers_stand_under_caffe_s_names():
-    shapes = {name: tuple(m.weight.shape) for name, m in backbones.vgg16_layers(models.vgg16(weights=None)).items()}
+    shapes = {name: tuple(m.weight.shape) for name, m in weights.vgg16_layers(models.vgg16(weights=None)).items()}
     assert len(shapes) == 15
     assert shapes["conv1_1"] == (64, 3, 3, 3)
     assert shapes["conv3_1"] == (256, 128, 3, 3)

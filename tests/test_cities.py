@@ -73,6 +73,7 @@ def gazetteer():
 def test_gazetteer_rows_are_whole_and_unique(gazetteer):
     assert len(gazetteer) >= 300
     assert gazetteer["city_id"].is_unique
+    assert gazetteer["city"].is_unique  # two Portlands would be one in charts and menus
     assert gazetteer.notna().all(axis=None)
     assert (gazetteer[["city", "country_name"]] != "").all(axis=None)
     assert gazetteer["country"].str.fullmatch("[A-Z]{2}").all()
@@ -374,3 +375,14 @@ def test_keyword_audit_ignores_spelling_and_counts_shares():
 def test_importing_cities_loads_neither_geopandas_nor_torch():
     code = "import sys, geoutils.cities; sys.exit(bool({'geopandas', 'torch', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_leading_cities_are_at_least_one(count):
+    with pytest.raises(ValueError, match=f"1 or more.*{count}"):
+        leading_cities(count)
+
+
+def test_one_worker_labels_as_all_cores_do(gazetteer):
+    photos = load_photo_grid().head(5_000)
+    pd.testing.assert_series_equal(label_cities(photos, gazetteer, workers=1), label_cities(photos, gazetteer))

@@ -1,5 +1,6 @@
 import functools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,8 @@ from geoutils.corpora import (
     read_osv5m,
     read_test_list,
     read_yfcc100m,
-    unpack_mp16,
 )
+from geoutils.readers import unpack_mp16
 
 FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -164,6 +165,36 @@ def test_im2gps_test_names_tell_query_and_owner(tmp_path, crops):
     assert row["user_id"] == hashed("97324495@N00")
 
 
+def test_im2gps_keeps_count_of_images_of_one_name(tmp_path, crops):
+    write_im2gps(tmp_path / "Paris.txt", [im2gps_record(1)])
+    for folder, crop in zip(("00001", "00002"), crops, strict=False):
+        write_jpeg(tmp_path / "Paris" / folder / im2gps_name(1), crop)
+        write_jpeg(tmp_path / "Paris" / folder / im2gps_name(2), crop, im2gps_record(2))
+    reading = concat_readings(read_im2gps(tmp_path, batch_rows=1))
+    assert sorted(reading.photos["photo_id"]) == ["1", "2"]
+    assert reading.rejected[["record", "reason"]].to_numpy().tolist() == [[i, photos.DUPLICATE] for i in "12"]
+
+
+def test_im2gps_takes_a_whole_image_where_one_of_its_name_is_cut(tmp_path, crops):
+    write_im2gps(tmp_path / "Paris.txt", [im2gps_record(1)])
+    write_jpeg(tmp_path / "Paris" / "00001" / im2gps_name(1), crops[0]).write_bytes(b"cut")
+    whole = write_jpeg(tmp_path / "Paris" / "00002" / im2gps_name(1), crops[0])
+    reading = concat_readings(read_im2gps(tmp_path))
+    assert reading.photos["path"].tolist() == [str(whole)]
+    assert reasons(reading) == {"1": images.UNREADABLE}
+
+
+@pytest.mark.parametrize("suffix", ["JPG", "jpeg", "Jpeg"])
+@pytest.mark.parametrize("folder", ["", "Paris/00001"])
+def test_im2gps_suffixes_are_read_in_any_case(tmp_path, crops, suffix, folder):
+    if folder:
+        write_im2gps(tmp_path / "Paris.txt", [im2gps_record(1)])
+    path = write_jpeg(tmp_path / folder / im2gps_name(1), crops[0], im2gps_record(1))
+    path = path.rename(path.with_suffix(f".{suffix}"))
+    reading = concat_readings(read_im2gps(tmp_path))
+    assert reading.photos[["photo_id", "path"]].to_numpy().tolist() == [["1", str(path)]]
+
+
 def test_im2gps_text_alone_gives_positions(tmp_path):
     records = [im2gps_record(1), ["just", "noise"], im2gps_record(2, latitude=None), im2gps_record(1)]
     write_im2gps(tmp_path / "Paris.txt", [*records, im2gps_record(3, title="Café")], encoding="latin-1")
@@ -187,8 +218,8 @@ def test_im2gps_relative_folders_become_absolute_paths(tmp_path, crops, monkeypa
 
 @pytest.mark.parametrize("byte_keys", [False, True])
 def test_mp16_shards_unpack_to_the_files_that_the_table_names(tmp_path, crops, byte_keys):
-    jpeg = write_jpeg(tmp_path / "one.jpg", crops[0]).read_bytes()
-    write_shard(tmp_path / "shard_0.msg", {"45/77/1.jpg": jpeg, "2e/b5/2.jpg": jpeg}, byte_keys=byte_keys)
+    one, two = (write_jpeg(tmp_path / "one.jpg", crop).read_bytes() for crop in crops[:2])
+    write_shard(tmp_path / "shard_0.msg", {"45/77/1.jpg": one, "2e/b5/2.jpg": two}, byte_keys=byte_keys)
     assert unpack_mp16(tmp_path, tmp_path / "images").empty
     rows = [("45/77/1.jpg", *PARIS), ("2e/b5/2.jpg", *TOKYO), ("2e/b5/3.jpg", *TOKYO)]
     table = write_list(tmp_path / "mp16.csv", "IMG_ID,LAT,LON", rows)
@@ -222,6 +253,15 @@ def test_a_second_unpacking_goes_on_and_leaves_whole_images(tmp_path):
     assert (tmp_path / "images" / "1.jpg").read_bytes() == b"first"
 
 
+def test_an_id_that_comes_again_is_reported_and_overwrites_nothing(tmp_path):
+    write_shard(tmp_path / "shard_0.msg", {"1.jpg": b"first", "2.jpg": b"second"})
+    write_shard(tmp_path / "shard_1.msg", {"1.jpg": b"another"})
+    for _ in range(2):
+        rejected = unpack_mp16(tmp_path, tmp_path / "images")
+        assert rejected.to_numpy().tolist() == [["shard_1.msg:0", photos.DUPLICATE, "1.jpg"]]
+        assert (tmp_path / "images" / "1.jpg").read_bytes() == b"first"
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_shard_cut_short_says_so_after_what_it_holds(tmp_path, cut):
     shard = write_shard(tmp_path / "shard_0.msg", {f"{i}.jpg": b"jpeg" * 20 for i in range(3)})
@@ -238,8 +278,8 @@ def test_osv5m_takes_the_partition_from_the_file_and_finds_images(tmp_path, crop
     header = "id,latitude,longitude,country,region,sub-region,city"
     write_list(tmp_path / "train.csv", header, [(1, *PARIS, "FR", "IDF", "", "Paris"), (2, *PARIS, "", "", "", "")])
     write_list(tmp_path / "test.csv", header, [(3, *TOKYO, "JP", "", "", "東京")])
-    for name in ("train/00/1.jpg", "test/3.jpg"):
-        write_jpeg(tmp_path / "images" / name, crops[0])
+    for name, crop in zip(("train/00/1.jpg", "test/3.jpg"), crops, strict=False):
+        write_jpeg(tmp_path / "images" / name, crop)
     reading = concat_readings(read_osv5m(tmp_path, image_root=tmp_path / "images"))
     found = reading.photos.set_index("photo_id")
     assert found["partition"].to_dict() == {"3": "test", "1": "train"}
@@ -257,8 +297,19 @@ def test_test_lists_are_test_photos_with_owner_and_query(tmp_path):
     )
     found = concat_readings(read_test_list(path, source="im2gps")).photos
     assert set(found["partition"]) == {"test"}
+    assert found["photo_id"].tolist() == ["439717934", "x.jpg"]
     assert found["user_id"].tolist() == [hashed("97324495@N00"), hashed("8@N01")]
     assert found["keyword"].fillna("-").tolist() == ["Tokyo", "-"]
+
+
+def test_a_test_list_has_the_owner_in_the_path_of_a_photo_only(tmp_path, crops):
+    names = [im2gps_name(1), im2gps_name(2)]
+    write_jpeg(tmp_path / names[0], crops[0])
+    path = write_list(tmp_path / "list.csv", "IMG_ID,LAT,LON", [(name, *PARIS) for name in names])
+    reading = concat_readings(read_test_list(path, source="im2gps", image_root=tmp_path))
+    assert reading.photos["path"].tolist() == [str(tmp_path / names[0])]
+    assert reasons(reading) == {"2": images.MISSING_FILE}
+    assert "72399739" not in reading.photos.drop(columns="path").to_csv() + reading.rejected.to_csv()
 
 
 def test_a_test_list_without_author_reads(tmp_path):
@@ -336,13 +387,21 @@ def test_every_yfcc_line_is_in_exactly_one_table(tmp_path, lines, batch_rows):
 @FUZZ
 @given(content=st.binary(max_size=200), cut=st.integers(0, 90), at=st.integers(0, 80), byte=st.integers(0, 255))
 def test_a_damaged_shard_never_crashes_and_never_loses_in_silence(tmp_path, content, cut, at, byte):
+    first = len(write_shard(tmp_path / "shard_0.msg", {"1.jpg": b"image" * 5}).read_bytes())
     shard = write_shard(tmp_path / "shard_0.msg", {"1.jpg": b"image" * 5, "2.jpg": content})
     whole = bytearray(shard.read_bytes())
-    whole[at % len(whole)] = byte
-    shard.write_bytes(whole[: len(whole) - cut])
-    target = tmp_path / "images"
-    rejected = unpack_mp16(shard, target)
-    assert len(rejected) + len(list(target.glob("*"))) >= (cut < len(whole))
+    at %= len(whole)
+    whole[at] = byte
+    shard.write_bytes(whole[: max(0, len(whole) - cut)])
+    with TemporaryDirectory(dir=tmp_path) as target:
+        rejected = unpack_mp16(shard, Path(target))
+        written = {path.name: path.read_bytes() for path in Path(target).rglob("*.*") if path.is_file()}
+    held = (len(whole) > cut) + (len(whole) - cut > first)  # records that begin in what is left
+    rest = rejected["detail"].str.startswith("the rest can't be read").any()
+    swallowed = max(map(len, written.values()), default=0) > max(25, len(content))  # a length grew over what follows
+    assert len(written) + len(rejected) >= held or rest or swallowed
+    if at >= first and len(whole) - cut >= first:
+        assert written["1.jpg"] == b"image" * 5
 
 
 def test_ids_seen_in_any_earlier_batch_are_rejected(tmp_path):
@@ -352,6 +411,24 @@ def test_ids_seen_in_any_earlier_batch_are_rejected(tmp_path):
     reading = concat_readings(read_yfcc100m(write_yfcc(tmp_path / "yfcc100m_dataset", lines), batch_rows=37))
     assert sorted(reading.photos["photo_id"].astype(int)) == sorted(set(ids.tolist()))
     assert set(reading.rejected["reason"]) == {photos.DUPLICATE}
+
+
+def test_no_reader_tells_an_owner_among_the_rejected(tmp_path, crops):
+    owner = "97324495@N00"
+    lines = ["97324495%40N00\tsome+one\n", yfcc_row(1), "\n", yfcc_row(owner), yfcc_row(2).replace("\t", "", 1)]
+    yfcc = read_yfcc100m(write_yfcc(tmp_path / "yfcc100m_dataset", lines))
+    write_im2gps(tmp_path / "Paris.txt", [[f"owner: {owner}", "title: by some one"], [f"photo: {owner}"]])
+    write_jpeg(tmp_path / "Paris" / "00001" / im2gps_name(7, owner), crops[0]).write_bytes(b"no image")
+    yfcc, im2gps = concat_readings(yfcc).rejected, concat_readings(read_im2gps(tmp_path)).rejected
+    assert yfcc[["record", "detail"]].to_numpy().tolist() == [
+        ["yfcc100m_dataset:3", "no number as id, or no mark of a video"],
+        ["yfcc100m_dataset:1", "2 columns, not 23 or 25"],
+        ["yfcc100m_dataset:4", "22 columns, not 23 or 25"],
+    ]
+    assert im2gps["record"].tolist() == ["Paris.txt:6", "Paris.txt:9", "7"]
+    assert im2gps["detail"].tolist()[:2] == ["2 lines without a photo's id", "1 lines without a photo's id"]
+    told = yfcc.to_csv() + im2gps.to_csv()
+    assert not [name for name in ("97324495", "some", "one ") if name in told]
 
 
 @pytest.mark.realdata

@@ -15,7 +15,7 @@ from geoutils.geo import great_circle_km
 CITIES = pd.DataFrame(
     {
         "city_id": [40, 10, 30, 20, 50, 60],
-        "city": ["Rome", "Athens", "Vienna", "Athens", "Sydney", "Lima"],
+        "city": ["Rome", "Athens", "Vienna", "Athens, Georgia", "Sydney", "Lima"],
         "country": ["IT", "GR", "AT", "US", "AU", "PE"],
         "latitude": [41.9, 38.0, 48.2, 34.0, -33.9, -12.0],
         "longitude": [12.5, 23.7, 16.4, -83.4, 151.2, -77.0],
@@ -42,6 +42,7 @@ def sample(rng):
             "city_id": city,
             "split_photo": ["train"] * 60 + ["val"] * 80 + ["test"] * 160,
             "split_user": ["val"] * 60 + ["train"] * 80 + ["test"] * 160,
+            "source": "own",
         }
     )
 
@@ -142,7 +143,7 @@ def test_confusion_is_scikit_learn_s_and_keeps_absent_cities(sample, rng):
     counts = evaluation.confusion(table, CITIES)
     test = only_test(table)
     np.testing.assert_array_equal(counts, confusion_matrix(test["city_id"], test["predicted"], labels=IDS))
-    assert counts.index.tolist() == ["Rome", "Athens (GR)", "Vienna", "Athens (US)", "Sydney", "Lima"]
+    assert counts.index.tolist() == CITIES["city"].tolist()
     assert counts.loc["Lima"].sum() == 0
 
 
@@ -164,6 +165,22 @@ def test_per_city_counts_each_city_and_claims_nothing_below_twenty(sample, rng):
     assert found.loc[[30, 60], "enough"].tolist() == [False, False]
     assert found.loc[[30, 60], "confused_with"].tolist() == ["", ""]
     assert np.isnan(found.loc[60, "accuracy"])
+
+
+def test_a_citys_interval_covers_that_of_its_photographers(sample, rng):
+    table = predicted(sample, rng)
+    alone = evaluation.per_city(table, CITIES)
+    by_user = evaluation.per_city(table, CITIES, sample.set_index("photo_id")["user_id"])
+    assert (by_user["ci_low"] <= alone["ci_low"])[:5].all()
+    rome = only_test(table).query("city_id == 40").merge(sample[["photo_id", "user_id"]])
+    exact = accuracy_interval(rome["predicted"] == rome["city_id"], rome["user_id"])
+    assert tuple(by_user.loc[0, ["accuracy", "ci_low", "ci_high"]]) == pytest.approx(tuple(exact))
+
+
+def test_origin_is_the_samples_whatever_a_sidecar_says(sample, rng):
+    made_up = sample.assign(source="synthetic")
+    table = evaluation.table1({"a": (predicted(sample, rng), sidecar())}, made_up)
+    assert table["origin"].tolist() == ["SYNTHETIC: made-up photos"]
 
 
 def test_the_likeliest_wrong_cities_are_named_with_their_shares():

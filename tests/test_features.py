@@ -114,3 +114,12 @@ def test_gpu_rows_match_the_cpu_s(sample, tmp_path, backbone):
 def test_unknown_precision_is_refused(sample: pd.DataFrame, tmp_path, backbone):
     with pytest.raises(ValueError, match="precision must be"):
         features.extract(sample, backbone, tmp_path, precision="int8")
+
+
+def test_a_row_that_nobody_computed_is_not_published(sample, tmp_path, backbone, monkeypatch):
+    photo_loader = features.photo_loader
+    monkeypatch.setattr(features, "photo_loader", lambda data, rows, **how: photo_loader(data, rows[:-3], **how))
+    with pytest.raises(ValueError, match="3 of 40"):
+        features.extract(sample, backbone, tmp_path / "store", workers=0)
+    (folder,) = (tmp_path / "store").iterdir()
+    assert not (folder / "key.json").exists()

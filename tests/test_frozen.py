@@ -1,10 +1,12 @@
 """Frozen-feature methods are tuned on validation, read test once, and write what Table I reads."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from geoutils import evaluation, frozen, tables
+from geoutils import classifiers, evaluation, frozen, tables
 from geoutils.features import Features
 
 
@@ -13,7 +15,8 @@ def separable(sample) -> Features:
     """Features in which the two cities lie apart, with some noise."""
     rng = np.random.default_rng(0)
     rows = rng.normal(0, 1, (len(sample), 8)) + 3.0 * (sample["city_id"] == 11).to_numpy()[:, None]
-    return Features(rows.astype(np.float32), None, {"backbone": "net", "weights": "ImageNet", "layer": "pooled"})
+    key = {"backbone": "net", "weights": "ImageNet", "layer": "pooled"}
+    return Features(rows.astype(np.float32), Path("net-0123"), key)
 
 
 def test_methods_find_cities_that_lie_apart_and_chance_does_not(sample, separable, tmp_path):
@@ -41,3 +44,26 @@ def test_without_validation_photos_the_defaults_are_taken(sample, separable, tmp
     search = frozen.compare(sample, separable, "photo", tmp_path)
     assert search["accuracy"].isna().all()
     assert len(tables.read_predictions(tmp_path)) == 2
+
+
+def test_sidecar_names_the_store(sample, separable, tmp_path):
+    frozen.compare(sample, separable, "photo", tmp_path, methods=["knn"])
+    assert tables.read_predictions(tmp_path)["knn-net-photo"][1]["settings"]["store"] == "net-0123"
+
+
+@pytest.mark.parametrize("scaling", ["normalised", "centred"])
+def test_scaling_happens_in_place_with_the_same_result(separable, scaling):
+    expected = classifiers.preprocess(scaling).fit_transform(separable.rows)
+    rows = separable.rows.copy()
+    found = frozen.in_place(classifiers.preprocess(scaling)).fit_transform(rows)
+    assert np.shares_memory(found, rows)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_growth_ends_at_what_the_search_found_with_all_photos(sample, separable, tmp_path):
+    search = frozen.compare(sample, separable, "photo", tmp_path).assign(backbone="net")
+    grown = frozen.grow(sample, separable, "photo", search, shares=(0.5, 1.0))
+    taken = search[(search["method"] == "svm") & search["taken"]]
+    assert grown["accuracy"].iloc[-1] == taken["accuracy"].iloc[0]
+    assert grown["train_photos"].iloc[-1] == (sample["split_photo"] == "train").sum()
+    assert grown["train_photos"].is_monotonic_increasing

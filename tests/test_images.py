@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import struct
 import subprocess
 import sys
@@ -17,11 +18,14 @@ from PIL.TiffImagePlugin import IFDRational
 from geoutils.images import (
     BOMB,
     MISSING_FILE,
+    TOO_LONG,
     TRUNCATED,
     UNREADABLE,
     PhotoError,
+    _degrees,
     check_photos,
     open_photo,
+    opened,
     read_exif,
 )
 
@@ -118,6 +122,33 @@ def test_a_postscript_file_is_not_interpreted(photo, tmp_path):
         open_photo((tmp_path / "photo.eps").rename(tmp_path / "photo.jpg"))
 
 
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (100, 2_001)])
+def test_a_line_is_no_photo_and_never_decoded(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "line.png")
+    assert check_photos([tmp_path / "line.png"])[0] == TOO_LONG
+    Image.new("RGB", (100, 2_000)).save(tmp_path / "panorama.png")
+    assert check_photos([tmp_path / "panorama.png"]).isna().all()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_a_fault_of_the_machine_is_no_verdict_on_the_photo(photo, tmp_path, number):
+    photo.save(tmp_path / "good.jpg")
+    for error in (OSError(number, "the machine's"), MemoryError()):
+        with pytest.raises(type(error)) as caught, opened(tmp_path / "good.jpg"):
+            raise error
+        assert caught.value is error
+
+
+def test_no_memory_to_turn_a_photo_leaves_no_lying_one(photo, tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise MemoryError
+
+    photo.save(tmp_path / "turned.jpg", exif=exif_with(orientation=6))
+    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    with pytest.raises(MemoryError):
+        open_photo(tmp_path / "turned.jpg")
+
+
 def test_no_photos_give_no_reasons():
     assert check_photos([]).tolist() == []
 
@@ -185,6 +216,20 @@ def test_a_zero_denominator_is_no_number(photo, tmp_path):
     assert "48.0" in found["latitude"]
     assert pd.isna(pd.to_numeric(found["latitude"], errors="coerce"))
     assert float(found["longitude"]) == pytest.approx(2.35)
+
+
+def signed(*parts: int) -> tuple:
+    return tuple(IFDRational(part, 1) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "ref"),
+    [((-33, 30, 0), "S"), ((48, 75, 99), "N"), ((48, 60, 0), "N"), ((48, 0, 60), "N"), ((91, 0, 0), "N"), ((), "N")],
+)
+def test_degrees_that_no_instrument_writes_are_no_number(parts, ref):
+    assert isinstance(_degrees(signed(*parts), ref, "NS", 90), str)
+    assert _degrees(signed(179, 59, 59), "W", "EW", 180) == pytest.approx(-180, abs=1e-3)
+    assert _degrees(signed(90), "S", "NS", 90) == -90
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "heic", "avif"])

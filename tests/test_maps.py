@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from geoutils import maps
+from geoutils.display import show
 
 MADE_UP, OWN = "SYNTHETIC: made-up photos", "photographs: own"
 HOSTILE = "<script>alert(1)</script>"
@@ -50,7 +51,8 @@ def opened(visit, tmp_path: Path):
     """Open a map as a page, and wait until it is drawn."""
 
     def open_map(chart: folium.Map, *size: int):
-        page = visit(maps.save_map(chart, tmp_path / "map.html"), *size)
+        show(chart, tmp_path / "map.html")
+        page = visit(tmp_path / "map.html", *size)
         page.wait_for_selector(".leaflet-control-layers")
         return page
 
@@ -171,7 +173,8 @@ def overlapping(boxes: np.ndarray) -> bool:
 
 
 def test_pages_name_no_address_to_load_from(cities, tmp_path):
-    page = maps.save_map(maps.city_map(cities, origin=OWN), tmp_path / "a" / "map.html").read_text(encoding="utf-8")
+    show(maps.city_map(cities, origin=OWN), tmp_path / "a" / "map.html")
+    page = (tmp_path / "a" / "map.html").read_text(encoding="utf-8")
     for loads in ("<link", "<script src", "<img", "@import", "url(http", "url(images", "sourceMappingURL", "cdn"):
         assert loads not in page, loads
     assert len(page) < 5e6
@@ -210,12 +213,23 @@ def test_accuracy_colours_follow_the_legend(per_city):
     assert [named[text] for text in said] == circles["colour"].tolist()
 
 
+def test_legend_shows_only_what_is_on_the_map(per_city):
+    alike = per_city.assign(n_test=20)
+    _, legend = maps._accuracies(alike.assign(enough=True))
+    assert [text for *_, text in legend if "photos" in text] == ["test photos: 20"]
+    _, legend = maps._accuracies(alike.assign(enough=False))
+    assert not any("right" in text for *_, text in legend)
+    _, legend = maps._cities(per_city, "photos")
+    assert {int(text.split(": ")[1].replace(",", "")) for *_, text in legend} <= set(per_city["photos"])
+
+
 def test_mistakes_are_red_and_a_city_with_few_photos_makes_no_claim(cities):
     row = cities.head(4).assign(photos=[30, 0, 5, 2])
     circles, _ = maps._mistaken(row, "London")
     assert circles["colour"].tolist() == [maps.BLUE, maps.RED, maps.RED]
-    few, _ = maps._mistaken(row.assign(photos=[3, 0, 5, 2]), "London")
-    assert set(few["colour"]) == {maps.UNCLAIMED}
+    few, legend = maps._mistaken(row.assign(photos=[3, 0, 5, 2]), "London")
+    assert few["colour"].tolist() == [maps.GREY, maps.UNCLAIMED, maps.UNCLAIMED]  # told apart, without a colour
+    assert legend[-1][2].endswith("too few photos for a claim")
 
 
 def test_no_cell_holds_fewer_than_five_photos_and_counts_agree_with_a_histogram():
@@ -253,17 +267,43 @@ def names_on(figure) -> list:
     return [text for text in figure.axes[0].texts if text.get_visible()]
 
 
-def test_printed_names_of_37_cities_are_all_there_and_do_not_collide(cities, printed):
+def test_printed_names_of_37_cities_are_nearly_all_there_and_do_not_collide(cities, printed):
     names = names_on(printed)
-    assert sorted(name.get_text() for name in names) == sorted(cities["city"])
+    assert {name.get_text() for name in names} <= set(cities["city"])
+    assert len(names) >= len(cities) - 3
     assert not overlapping(np.array([name.get_window_extent().extents for name in names]))
 
 
+def circles_on(figure) -> np.ndarray:
+    """Return the middles of the circles of a printed map, in pixels, the largest first as they are drawn."""
+    ax = figure.axes[0]
+    return ax.transData.transform(max(ax.collections, key=lambda drawn: len(drawn.get_offsets())).get_offsets())
+
+
+@pytest.mark.parametrize("photos", [None, 20], ids=["by photos", "all alike"])
+def test_a_printed_name_is_nearest_to_its_own_circle_or_tied_to_it(cities, photos):
+    cities = cities if photos is None else cities.assign(photos=photos)
+    figure = maps.static_city_map(cities, origin=OWN)
+    shown, at = cities.sort_values("photos", ascending=False)["city"].tolist(), circles_on(figure)
+    radius = maps._cities(cities, "photos")[0]["radius"].sort_values(ascending=False).to_numpy() * 0.65 * 150 / 72
+    starts = figure.axes[0].transData.transform([line.get_xydata()[0] for line in figure.axes[0].lines[-37:]])
+    for name in names_on(figure):
+        box, own = name.get_window_extent(), shown.index(name.get_text())
+        gap = np.hypot(*(np.maximum(np.abs(at - box.get_points().mean(axis=0)) - box.size / 2, 0)).T) - radius
+        tied = (np.abs(np.hypot(*(starts - at[own]).T) - radius[own]) < 1).any()
+        assert gap[own] < 100  # pixels: a third of an inch and what a circle takes
+        assert tied or gap[own] <= gap.min() + 3, name.get_text()
+
+
+def test_a_map_of_a_few_latitudes_shows_no_blank_beyond_the_pole(per_city):
+    north = per_city.assign(latitude=np.linspace(52, 66, len(per_city)), longitude=np.linspace(-120, 140, len(per_city)))
+    low, high = maps.static_accuracy_map(north, origin=OWN).axes[0].get_ylim()
+    assert high <= maps.GLOBE[1]
+    assert low >= -maps.GLOBE[1]
+
+
 def test_printed_names_stay_inside_the_map_and_off_other_circles(printed):
-    ax = printed.axes[0]
-    frame = ax.get_window_extent()
-    dots = max(ax.collections, key=lambda drawn: len(drawn.get_offsets()))
-    at = ax.transData.transform(dots.get_offsets())
+    frame, at = printed.axes[0].get_window_extent(), circles_on(printed)
     for name in names_on(printed):
         box = name.get_window_extent()
         assert frame.contains(box.x0, box.y0)

@@ -1,5 +1,6 @@
 import csv
 import functools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,43 @@ def test_faults_of_files_are_reasons(tmp_path, crops):
     reading = checked(raw(path=names), image_root=tmp_path)
     assert reading.photos["photo_id"].tolist() == ["p0", "p4"]
     assert reasons(reading) == {"p1": images.TRUNCATED, "p2": images.UNREADABLE, "p3": images.MISSING_FILE}
+
+
+def test_one_file_under_two_ids_is_a_duplicate(tmp_path):
+    names = ["a.jpg", "./a.jpg", str(tmp_path / "a.jpg"), "b.jpg", None, None]
+    reading = checked(raw(path=names), image_root=tmp_path, check_images=False)
+    assert reading.photos["photo_id"].tolist() == ["p0", "p3", "p4", "p5"]
+    assert reasons(reading) == {"p1": photos.DUPLICATE, "p2": photos.DUPLICATE}
+
+
+def test_a_copy_of_a_file_is_a_duplicate_and_of_equal_size_alone_is_not(tmp_path, crops):
+    for name, shade in (("a.bmp", 1), ("same_size.bmp", 2), ("copy.bmp", 1)):
+        Image.new("L", (20, 20), shade).save(tmp_path / name)
+    crops[0].save(tmp_path / "other.jpg")
+    table = raw(path=["a.bmp", "same_size.bmp", "copy.bmp", "other.jpg"])
+    reading = checked(table, image_root=tmp_path)
+    assert reading.rejected.to_numpy().tolist() == [["p2", photos.DUPLICATE, "repeats p0"]]
+    assert len(checked(table, image_root=tmp_path, check_images=False).photos) == 4
+
+
+def test_only_files_of_equal_size_are_read_for_copies(tmp_path, crops, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(images, "file_sha256", lambda path: hashed.append(path) or "digest")
+    for number in range(5):
+        crops[number].save(tmp_path / f"{number}.jpg")
+    (tmp_path / "4.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    checked(raw(path=[f"{number}.jpg" for number in range(5)]), image_root=tmp_path)
+    assert sorted(Path(path).name for path in hashed) == ["0.jpg", "4.jpg"]
+
+
+def test_rejected_rows_do_not_name_an_owner(tmp_path):
+    owner = "97324495@N00"
+    body = f"1,2,a,{owner},some nickname\n0,0,x/1_a_2_{owner}.jpg,{owner}\n95,9,x/7_a_2_{owner}.jpg,\n"
+    path = write(tmp_path / "p.csv", "lat,lon,path,owner\n" + body)
+    rejected = read_csv(path, check_images=False).rejected
+    assert rejected["reason"].tolist() == [photos.BROKEN, photos.NULL_ISLAND, photos.SWAPPED]
+    assert rejected.iloc[0].tolist() == ["p.csv:2", photos.BROKEN, "5 fields for 4"]
+    assert not rejected.to_csv().count("97324495") + rejected.to_csv().count("nickname")
 
 
 def test_no_rows_give_an_empty_valid_table():
@@ -260,6 +298,16 @@ def test_read_photos_takes_a_table_a_folder_or_one_photo(tmp_path, crops):
     found = [read_photos(tmp_path / name).photos for name in ("p.csv", "tree", "tree/a.jpg")]
     assert [len(table) for table in found] == [1, 1, 1]
     assert {table["path"][0] for table in found} == {str(tmp_path / "tree" / "a.jpg")}
+
+
+def test_read_photos_passes_a_table_its_images_and_columns(tmp_path, crops):
+    geotagged(tmp_path / "tree" / "a.jpg", crops)
+    path = write(tmp_path / "p.csv", "northing,easting,path\n48.8,2.3,a.jpg\n")
+    names = {"latitude": "northing", "longitude": "easting"}
+    reading = read_photos(path, columns=names, image_root=tmp_path / "tree")
+    assert reading.photos["path"].tolist() == [str(tmp_path / "tree" / "a.jpg")]
+    with pytest.raises(ValueError, match="for a table only"):
+        read_photos(tmp_path / "tree", image_root=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.csv", "absent.jpg", "empty", "paper.pdf"])

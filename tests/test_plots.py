@@ -16,7 +16,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from geoutils import plots
+from geoutils import display, plots
 
 MADE_UP = "SYNTHETIC: made-up photos"
 OWN = "photographs: own"
@@ -104,7 +104,7 @@ def test_real_data_are_named_beneath_and_left_in_peace():
 @given(width=st.floats(2, 12), height=st.floats(1.5, 14), right=st.floats(0, 1), up=st.floats(0, 1))
 def test_any_crop_of_1_7_by_0_6_inches_shows_a_whole_watermark_word(width, height, right, up):
     figure = Figure(figsize=(width, height))
-    plots.stamp(figure, MADE_UP)
+    display.stamp(figure, MADE_UP)
     (words,) = watermark(figure)
     low = np.array([right * (width - 1.7), up * (height - 0.6)])
     box = words.get_paths()[0].get_extents()
@@ -117,7 +117,7 @@ def test_the_watermark_shows_on_bars_of_every_colour_and_on_white():
         pixels = []
         for origin in (MADE_UP, "x"):
             figure = Figure(figsize=(3, 2), dpi=100, facecolor=color)
-            plots.stamp(figure, origin)
+            display.stamp(figure, origin)
             drawn = FigureCanvasAgg(figure)
             drawn.draw()
             pixels.append(np.asarray(drawn.buffer_rgba()).astype(int)[:180, :, :3])
@@ -130,7 +130,7 @@ def test_hostile_names_are_drawn_as_they_are(per_city, table1, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = every_figure(per_city, confusion, table1, OWN)
-        plots.save(figures["confusion_matrix"], tmp_path / "matrix.png")
+        display.show(figures["confusion_matrix"], tmp_path / "matrix.png")
     for label, name in zip(figures["confusion_matrix"].axes[0].get_yticklabels(), HOSTILE, strict=True):
         shown, is_formula = label._preprocess_math(label.get_text())
         assert not is_formula
@@ -155,13 +155,12 @@ def test_the_style_does_not_leak():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_save_is_whole_or_absent(tmp_path: Path, monkeypatch):
-    figure = plots.feature_norms(np.arange(9.0), origin=OWN)
-    plots.save(figure, tmp_path / "a" / "norms.png")
-    Image.open(tmp_path / "a" / "norms.png").verify()
-    with pytest.raises(ValueError, match="not supported"):
-        plots.save(figure, tmp_path / "norms.nonsense")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+def test_a_kept_figure_is_whole_and_bears_its_words(tmp_path: Path):
+    display.show(plots.feature_norms(np.arange(9.0), origin=OWN), tmp_path / "a" / "norms.png")
+    with Image.open(tmp_path / "a" / "norms.png") as image:
+        image.load()
+        assert image.info["Description"].endswith(OWN)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["norms.png"]
 
 
 def test_city_counts_are_sorted_and_pale_below_the_minimum():
@@ -175,11 +174,37 @@ def test_city_counts_are_sorted_and_pale_below_the_minimum():
 
 def test_the_ledger_shows_what_stayed_what_went_and_why():
     steps = pd.DataFrame(
-        {"step": ["read", "keep"], "rows_in": [1_000, 900], "rows_out": [900, 900], "why": ["bad", ""]}
+        {"step": ["read", "keep"], "rows_in": [1_000, 900], "rows_out": [900, 900], "why": ["bad", "in no city"]}
     )
     ax = plots.ledger(steps, origin=OWN).axes[0]
     assert [bar.get_width() for bar in ax.patches] == [1_000, 900, 900, 900]
     assert [text.get_text() for text in ax.texts] == ["900 of 1,000: bad", "900 of 900"]
+    assert not any(line.get_visible() for line in ax.get_xgridlines())
+
+
+def test_shared_photographers_are_counted_in_photos():
+    shared = pd.DataFrame({"protocol": ["photo", "user"], "shared": [612, 0], "users": [740, 737]})
+    figure = plots.shared_users(shared, origin=OWN)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["612 of 740 photos", "0 of 737 photos"]
+    assert figure.texts[0].get_text() == "Test photos whose photographer is also in training"
+
+
+def test_curve_of_answered_photos_starts_with_20_of_them():
+    coverage = np.arange(1, 101) / 100
+    table = pd.DataFrame({"coverage": coverage, "accuracy": 0.5, "method": "svm"})
+    tied = pd.DataFrame({"coverage": [1.0], "accuracy": 0.4, "method": "knn"})
+    sure, all_alike = plots.risk_coverage(pd.concat([table, tied]), origin=OWN).axes[0].lines
+    np.testing.assert_allclose(sure.get_xdata(), coverage[19:])
+    assert all_alike.get_xdata().tolist() == [1.0]
+
+
+def test_names_in_a_projection_do_not_overprint_each_other():
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame(rng.normal(size=(300, 2)), columns=["x", "y"]).assign(city=[f"City {i % 12}" for i in range(300)])
+    names = [text for text in plots.projection(points, origin=OWN).axes[0].texts if text.get_visible()]
+    boxes = [name.get_window_extent() for name in names]
+    assert len(names) >= 6
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_stacked_splits_add_up_to_the_photos_of_a_city(confusion):
@@ -223,6 +248,20 @@ def test_table1_keeps_random_weights_and_the_papers_numbers_off_the_main_panel(t
     assert [text.get_text().strip() for text in paper.texts] == [f"{share:.2%}" for share in once]
 
 
+def test_table1_draws_the_papers_numbers_under_ours_and_above_the_watermark(table1):
+    panels = []
+    for origin in (MADE_UP, OWN):
+        figure = plots.table1(table1, origin=origin)
+        here, paper = figure.axes
+        drawn = FigureCanvasAgg(figure)
+        drawn.draw()
+        left, low, right, high = paper.get_tightbbox().extents.astype(int)
+        panels.append(np.asarray(drawn.buffer_rgba())[::-1][low:high, left:right])
+    assert paper.get_window_extent().y1 < here.get_window_extent().y0  # no row of one beside a row of the other
+    np.testing.assert_array_equal(*panels)
+    assert len(plots.table1(table1.assign(paper=np.nan), origin=OWN).axes) == 1
+
+
 def test_table1_says_nothing_of_random_weights_where_there_are_none(table1):
     assert plots.table1(table1.assign(weights="imagenet"), origin=OWN).get_supxlabel() == ""
 
@@ -244,12 +283,14 @@ def test_error_curve_ends_at_one_and_counts_the_photos_within_a_threshold():
     assert y[x <= 25].max() == np.mean(kilometres <= 25)
 
 
-def test_confusion_cells_are_shares_of_their_row_and_empty_rows_stay_blank():
+def test_confusion_cells_are_shares_of_their_row_on_a_linear_scale_and_untested_rows_say_so():
     counts = pd.DataFrame([[3, 1], [0, 0]], list("AB"), list("AB"))
-    (picture,) = plots.confusion_matrix(counts, origin=OWN).axes[0].images
-    cells = picture.get_array()
-    np.testing.assert_allclose(cells[0], [0.75, 0.25])
-    assert cells.mask[1].all()
+    ax, _ = plots.confusion_matrix(counts, origin=OWN).axes
+    (picture,) = ax.images
+    np.testing.assert_allclose(picture.get_array()[0], [0.75, 0.25])
+    np.testing.assert_allclose(picture.norm([0.0, 0.25, 0.5, 0.75]), [0, 1 / 3, 2 / 3, 1])
+    assert picture.get_array().mask[1].all()
+    assert [text.get_text() for text in ax.texts if text.get_position()[1] == 1 and text.get_text()] == ["not tested"]
 
 
 def test_all_37_names_of_a_large_matrix_are_written_without_touching():
@@ -266,6 +307,21 @@ def test_small_multiples_name_the_commonest_mistakes_first(confusion):
     assert [ax.get_title(loc="left") for ax in panels] == ["A (35)", "B (20)", "C (3)"]
     assert tick_names(panels[1]) == ["C", "A"]
     np.testing.assert_allclose([bar.get_width() for bar in panels[1].patches], [0.4, 0.1])
+
+
+def test_contact_sheet_shows_heic_photos_photos_with_broken_exif_and_pictures(tmp_path: Path):
+    import pillow_heif
+
+    image = Image.new("RGB", (60, 40), "red")
+    pillow_heif.from_pillow(image).save(tmp_path / "a.heic")
+    image.save(tmp_path / "b.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff")
+    (tmp_path / "sheet.py").write_text(
+        "import sys; from geoutils import plots; from PIL import Image\n"
+        "f = plots.photo_grid([*sys.argv[1:], Image.new('RGB', (9, 9))], list('abc'), origin='x')\n"
+        "print(sum(len(ax.images) for ax in f.axes))"
+    )
+    run = [sys.executable, tmp_path / "sheet.py", tmp_path / "a.heic", tmp_path / "b.jpg"]  # a fresh kernel
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == "3"
 
 
 def test_contact_sheet_turns_photos_as_exif_says(tmp_path: Path):

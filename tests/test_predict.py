@@ -1,5 +1,8 @@
 """A finished run names cities of new photos: calibrated, unsure where it should be, honest about where it learnt."""
 
+import shutil
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ from PIL import Image
 
 from geoutils import explore, predict, tables
 from geoutils.__main__ import SOME_UNREADABLE, main
+from geoutils.artifacts import read_json, write_json
 
 METHODS = ("svm-efficientnet_lite0-photo", "knn-efficientnet_lite0-user", "finetune-efficientnet_lite0-photo")
 
@@ -22,6 +26,30 @@ def test_predictions_of_test_photos_are_those_of_the_run(finished_run, method):
     assert found["answer"].tolist() == test["predicted"].map(names).tolist()
     np.testing.assert_allclose(found["confidence"], test["confidence"], atol=1e-3)
     assert told["origin"] == found["origin"].iloc[0]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0-other", None])
+def test_the_store_that_was_learnt_from_is_opened_and_no_other_of_its_name(finished_run, tmp_path, name):
+    """A store of the same network at another size does not stand in, and an old sidecar says what to do."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run, ignore=shutil.ignore_patterns("*.npy", "html", "models"))
+    sidecar = run / "predictions" / f"{METHODS[0]}.json"
+    told = read_json(sidecar)
+    told["settings"].pop("store")
+    write_json(sidecar, {**told, "settings": {**told["settings"], **({"store": name} if name else {})}})
+    with pytest.raises((ValueError, FileNotFoundError), match=name or "05_knn_svm"):
+        predict.load_predictor(run, METHODS[0], allow_synthetic=True)
+
+
+def test_page_of_good_and_bad_files_is_written_without_a_warning(tmp_path):
+    rows = {"file": ["a", "b"], "answer": ["Rome", None], "confidence": [0.5, np.nan], "fault": [None, "unreadable"]}
+    table = pd.DataFrame(rows).assign(first_5="", method="svm", origin="photographs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = predict.write(table, tmp_path / "o.html").read_text()
+    assert "50 %" in page
+    assert "unreadable" in page
+    assert "nan" not in page
 
 
 def test_a_made_up_world_is_refused_unless_asked_for(finished_run):

@@ -1,10 +1,12 @@
 """One door: each reader by its name, a table of our own, and a stream of readings as a folder of parts."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
-from corpus_files import TOKYO, write_im2gps_tree, write_list, write_yfcc, yfcc_row
+from corpus_files import TOKYO, write_im2gps_tree, write_jpeg, write_list, write_shard, write_yfcc, yfcc_row
 
-from geoutils import corpora, readers, tables
+from geoutils import corpora, readers, synthetic, tables
 
 
 @pytest.fixture
@@ -16,6 +18,8 @@ def corpus(tmp_path, crops):
         if reader == "im2gps":
             return write_im2gps_tree(tmp_path / "tree", {"paris": (48.86, 2.35)}, crops[:5]), None, 5
         if reader == "yfcc100m":
+            for i in range(3):
+                crops[i].save(tmp_path / f"{i}.jpg")
             return write_yfcc(tmp_path / "yfcc100m_dataset", [yfcc_row(i) for i in range(3)]), tmp_path, 3
         if reader == "osv5m":
             return write_list(tmp_path / "train.csv", "id,latitude,longitude", [(1, *TOKYO)]), None, 1
@@ -30,18 +34,52 @@ def corpus(tmp_path, crops):
 def test_every_corpus_reads_by_the_name_of_its_reader(corpus, reader):
     path, image_root, count = corpus(reader)
     reading = readers.read_corpus(path, reader, image_root=image_root)
-    assert reading.rows_in == count
-    known = {"test_list": "im2gps"}.get(reader, reader)
-    assert set(reading.photos["source"]) <= {known}
-    assert len(reading.photos) == (0 if reader == "yfcc100m" else count)  # its images are not there
+    assert len(reading.photos) == reading.rows_in == count
+    assert set(reading.photos["source"]) == {{"test_list": "im2gps"}.get(reader, reader)}
 
 
 def test_auto_takes_a_folder_of_photos_or_a_table(sample, tmp_path):
     table = tmp_path / "photos.csv"
     sample[["path", "latitude", "longitude"]].to_csv(table, index=False)
     assert len(readers.read_corpus(table).photos) == len(sample)
-    folder = readers.read_corpus(tmp_path / "photos", source="own")  # these have no GPS in their EXIF
+    folder = readers.read_corpus(tmp_path / "photos")  # these have no GPS in their EXIF
     assert (folder.rows_in, len(folder.photos)) == (len(sample), 0)
+
+
+def test_auto_passes_the_images_folder_and_the_columns(sample, tmp_path):
+    table = sample[["latitude", "longitude"]].set_axis(["northing", "easting"], axis=1)
+    table = table.assign(path=[Path(path).name for path in sample["path"]])
+    table.to_csv(tmp_path / "list.csv", index=False)
+    columns = {"latitude": "northing", "longitude": "easting"}
+    reading = readers.read_corpus(tmp_path / "list.csv", image_root=tmp_path / "photos", columns=columns)
+    assert reading.photos["path"].tolist() == sample["path"].tolist()
+    with pytest.raises(ValueError, match="columns are for"):
+        readers.read_corpus(tmp_path / "list.csv", "mp16", columns=columns)
+
+
+def test_mp16_is_unpacked_and_read_in_one_call_and_again(tmp_path, crops):
+    jpegs = [write_jpeg(tmp_path / "x.jpg", crop).read_bytes() for crop in crops[:3]]
+    shard = write_shard(tmp_path / "shard_0.msg", {"a/1.jpg": jpegs[0], "a/2.jpg": jpegs[1], "../3.jpg": jpegs[2]})
+    write_list(tmp_path / "mp16.csv", "IMG_ID,LAT,LON", [("a/1.jpg", *TOKYO), ("a/2.jpg", *TOKYO)])
+    for _ in range(2):
+        reading = readers.read_corpus(tmp_path, "mp16", image_root=tmp_path / "images")
+        assert reading.photos["path"].tolist() == [str(tmp_path / f"images/a/{i}.jpg") for i in (1, 2)]
+        assert reading.rejected[["record", "reason"]].to_numpy().tolist() == [["shard_0.msg:2", "broken record"]]
+    shard.unlink()
+    assert len(readers.read_corpus(tmp_path, "mp16", image_root=tmp_path / "images").photos) == 2
+
+
+def test_a_table_of_ours_names_no_owner_among_the_rejected(sample, tmp_path):
+    lost = sample.assign(path=str(tmp_path / "1_a_2_97324495@N00.jpg")).head(1)
+    tables.write_table(lost, tmp_path / "photos.parquet", "photos")
+    assert "97324495" not in readers.read_corpus(tmp_path, "table").rejected.to_csv()
+
+
+def test_mp16_without_a_folder_for_images_is_positions_only(tmp_path):
+    write_shard(tmp_path / "shard_0.msg", {"1.jpg": b"jpeg"})
+    write_list(tmp_path / "mp16.csv", "IMG_ID,LAT,LON", [("1.jpg", *TOKYO)])
+    assert readers.read_corpus(tmp_path, "mp16").photos["path"].isna().tolist() == [True]
+    assert not list(tmp_path.rglob("*.jpg"))
 
 
 def test_a_table_of_ours_is_read_with_its_lost_photos_named(sample, tmp_path):
@@ -76,3 +114,16 @@ def test_parts_hold_what_the_stream_gave(tmp_path, capsys):
     assert "42 in, 40 out" in capsys.readouterr().out
     with pytest.raises(FileExistsError, match="earlier reading"):
         readers.write_parts(stream(), tmp_path / "out")
+
+
+def test_parts_of_nothing_are_refused_in_words(tmp_path):
+    with pytest.raises(ValueError, match="no records"):
+        readers.write_parts(iter([]), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("part", ["photos.csv", "images"])
+def test_drawings_are_never_called_photographs(tmp_path, part):
+    places = pd.DataFrame({"city_id": [1, 2], "city": ["A", "B"], "latitude": [40.0, -30.0], "longitude": [0.0, 20.0]})
+    table = synthetic.make_world(tmp_path, places, photos_per_city=4, side=64, workers=1)
+    assert set(readers.read_corpus(table.parent / part).photos["source"]) == {tables.SYNTHETIC}

@@ -47,6 +47,12 @@ def test_best_method_is_chosen_on_validation_not_on_test():
     assert results.best_method(found) == "a"
 
 
+def test_random_weights_are_never_the_best_where_there_are_trained_ones():
+    found = {"a": (predictions(9, 9), told("knn") | {"weights": "random"}), "b": (predictions(2, 2), told("svm"))}
+    assert results.best_method(found) == "b"
+    assert results.best_method({"a": found["a"]}) == "a"
+
+
 def test_chance_is_never_the_best_and_the_paper_s_split_comes_first():
     found = {
         "chance": (predictions(10, 10), told("chance")),
@@ -97,14 +103,14 @@ def test_summary_says_the_numbers_of_the_table():
         {**told("svm", "place"), **columns, "accuracy": 0.125, "ci_low": 0.1, "ci_high": 0.2, "name": "y"},
         {**told("chance"), **columns, "accuracy": 0.3, "ci_low": 0.2, "ci_high": 0.4, "name": "z"},
     ]
-    text = " ".join(results.summarise(pd.DataFrame(rows), "x"))
+    text = " ".join(results.summarise(pd.DataFrame(rows), "x", cities=4))
     for said in (
         "50 test photos",
         "50.0%",
         "40.0% to 60.0%",
         "12.5%",
         "split by place",
-        "Guessing got 30.0%",
+        "Guessing among 4 cities is right for 25.0%",
         "photographers",
     ):
         assert said in text
@@ -114,3 +120,43 @@ def test_side_by_side_keeps_each_method_in_its_column():
     table = results.side_by_side({"before": predictions(1, 2), "after": predictions(1, 7)}, CITIES)
     first = table.set_index("city").loc["Aa"]
     assert (first["before"], first["after"], first["n_test"]) == (0.2, 0.7, 10)
+
+
+def test_focus_is_the_least_known_city_of_which_something_can_be_said():
+    scores = pd.DataFrame({"city": ["a", "b", "c"], "n_test": [1, 30, 40], "accuracy": [0.0, 0.5, 0.4]})
+    scores["enough"] = scores["n_test"] >= 20
+    assert results.choose_focus(scores) == "c"
+    assert results.choose_focus(scores.assign(enough=False)) == "c"
+    assert results.choose_focus(scores.assign(enough=False, n_test=[50, 3, 4])) == "a"
+
+
+def test_sentences_say_what_the_tables_hold():
+    counts = pd.DataFrame([[6, 3, 1], [0, 9, 1], [1, 0, 9]], list("abc"), list("abc"))
+    assert results.read_mistakes(counts).startswith("Most often a is taken for b: 3 of 10 photos. Half of the 6 mistakes")
+    assert results.read_mistakes(counts).endswith("fall on 1 of 4 pairs of cities that are mistaken at all.")
+    scores = pd.DataFrame({"city": list("abc"), "accuracy": [0.6, 0.9, 0.9], "enough": [True, True, False]})
+    scores = scores.assign(ci_low=[0.5, 0.8, 0.8], ci_high=[0.7, 1.0, 1.0])
+    said = results.read_cities(scores)
+    assert said == "Best known: b (90%). Least: a (60%). 2 of 3 cities have enough test photos; these differ by more than " \
+        "their intervals."
+    assert "No city" in results.read_cities(scores.assign(enough=False))
+    curve = pd.DataFrame({"coverage": [0.25, 0.5, 1.0], "accuracy": [1.0, 0.8, 0.6]})
+    assert results.read_risk(curve) == "On the surer half of the photos 80.0% are right, on all of them 60.0%."
+
+
+def test_the_gap_between_splits_is_a_share_and_says_whether_intervals_meet():
+    rows = [("photo", 0.8, 0.7, 0.9, "p"), ("user", 0.4, 0.3, 0.5, "u"), ("place", 0.2, 0.1, 0.3, "l")]
+    table = pd.DataFrame(rows, columns=["protocol", "accuracy", "ci_low", "ci_high", "name"])
+    table = table.assign(method="svm", backbone="net")
+    assert "keeps 25% of what it reaches split by photo" in results.read_gap(table, "p")
+    assert "do not meet" in results.read_gap(table, "p")
+    assert "one split only" in results.read_gap(table.head(1), "p")
+
+
+def test_methods_are_compared_on_the_photos_that_one_alone_got_right():
+    table = pd.DataFrame({"name": ["a", "b"], "protocol": "photo", "weights": "ImageNet", "method": ["svm", "knn"]})
+    table = table.assign(accuracy=[0.9, 0.1])
+    found = {"a": (predictions(0, 9), told("svm")), "b": (predictions(0, 0), told("knn"))}
+    said = results.compare_best(table, found, "a")
+    assert "9 photos are right by a alone, 0 by the other" in said
+    assert "more than chance would do" in said

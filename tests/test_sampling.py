@@ -28,11 +28,43 @@ def photos() -> pd.DataFrame:
     )
 
 
+def small_cities(seed: int) -> pd.DataFrame:
+    """Return 48 photos of four cities, which have 1, 2, 3 and 4 users and as many blocks."""
+    rng = np.random.default_rng(seed)
+    city = np.repeat([1, 2, 3, 4], 12)
+    place, user = rng.integers(0, city), rng.integers(0, city)
+    photos = pd.DataFrame({"city_id": city, "latitude": 10.0 * city, "longitude": 5.0 + 0.1 * place})
+    photos["photo_id"] = [f"p{i}" for i in range(len(city))]
+    photos["user_id"] = [f"u{c}-{u}" for c, u in zip(city, user, strict=True)]
+    photos["block"] = sampling.place_blocks(photos["latitude"], photos["longitude"])
+    return photos.assign(partition=None)
+
+
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
 def test_split_ignores_row_order_and_growth(photos, protocol):
     few, many = photos.head(1_500), photos.sample(frac=1.0, random_state=1)
     a, b = sampling.assign_split(few, protocol), sampling.assign_split(many, protocol)
     pd.testing.assert_series_equal(a, b.loc[few.index])
+
+
+@pytest.mark.parametrize("protocol", ["photo", "user", "place"])
+def test_in_small_cities_only_what_the_docstring_names_moves_with_growth(protocol):
+    """Cities of 1 to 4 users or blocks: what hashes alone put on all sides stays, and no test photo is ever lost."""
+    shares, settled_cities = {"val": 0.25, "test": 0.25}, 0
+    for seed in range(60):
+        many = small_cities(seed)
+        few = many.sample(frac=0.6, random_state=seed)
+        keys = {"photo": "photo_id", "user": "user_id", "place": "block"}[protocol]
+        hashed = sampling.hash_fractions(few[keys], seed=seed, purpose=protocol)
+        sides = pd.Series(np.digitize(hashed, [0.25, 0.5]), few.index).groupby(few["city_id"]).agg(set)
+        wanted = {0, 1, 2} if protocol == "place" else {1}
+        settled = few["city_id"].map(sides.map(wanted.issubset)).astype(bool)
+        a, b = (sampling.assign_split(table, protocol, shares=shares, seed=seed) for table in (few, many))
+        pd.testing.assert_series_equal(a[settled], b.loc[few.index][settled])
+        if protocol != "place":
+            assert ((a == "test") == (b.loc[few.index] == "test")).all()
+        settled_cities += few.loc[settled, "city_id"].nunique()
+    assert 10 < settled_cities < 230
 
 
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
@@ -52,6 +84,21 @@ def test_split_by_place_shares_no_block(photos):
     split = sampling.assign_split(photos, "place")
     blocks = sampling.place_blocks(photos["latitude"], photos["longitude"])
     assert split.groupby(blocks).nunique().max() == 1
+
+
+@pytest.mark.parametrize(("protocol", "group"), [("user", "user_id"), ("place", "block")])
+def test_validation_is_cut_by_whole_users_and_blocks_where_train_has_two(protocol, group):
+    cut = 0
+    for seed in range(40):
+        photos = small_cities(seed)
+        split = sampling.assign_split(photos, protocol, shares={"val": 0.1, "test": 0.2}, seed=seed)
+        learnt = photos[split != "test"].assign(split=split)
+        for _, city in learnt.groupby("city_id"):
+            if len(set(city[group])) > 1:
+                assert city.groupby(group)["split"].nunique().max() == 1
+                assert "val" in set(city["split"])
+                cut += 1
+    assert cut > 40
 
 
 def test_two_blocks_a_city_are_always_torn_apart():
@@ -105,6 +152,15 @@ def test_larger_draw_contains_the_smaller(photos):
     assert (pd.crosstab(photos["city_id"], small)[["test", "train", "val"]] == [5, 10, 2]).all(axis=None)
 
 
+def test_none_for_one_split_means_all_there_are(photos):
+    split = sampling.assign_split(photos, "photo")
+    kept = sampling.balance(photos, split, {"train": 5, "val": 2, "test": None})
+    assert (kept == "test").sum() == (split == "test").sum()
+    assert (kept == "train").sum() == 3 * 5
+    sample = sampling.draw_sample(photos, CITIES, per_city={"train": 9_000, "val": None, "test": None})
+    assert set(sample.shortfalls["split"]) == {"train"}
+
+
 def test_draw_names_every_shortfall(photos):
     photos = photos[(photos["city_id"] != 2) | (photos.index % 40 == 0)]
     per_city = {"train": 100, "val": 10, "test": 50}
@@ -128,9 +184,38 @@ def test_shared_users_by_protocol(photos):
     assert shared.loc["photo", "photos_shared"] > 0.9 * shared.loc["photo", "photos_test"]
 
 
-def test_impossible_protocol_says_what_is_possible(photos):
-    with pytest.raises(ValueError, match=r"allow the protocols \['photo', 'place', 'given'\]"):
-        sampling.draw_sample(photos.assign(user_id=None), CITIES, protocols=["user"])
+def test_a_protocol_needs_two_cities_with_both_train_and_test(photos):
+    """Two users, and both are tested on: a table that allows no split by user."""
+    fraction = sampling.hash_fractions(pd.Series([f"u{i}" for i in range(99)]), seed=0, purpose="user")
+    tested = np.flatnonzero(fraction < 0.25)[:2]
+    photos["user_id"] = [f"u{tested[i % 2]}" for i in range(len(photos))]
+    assert sampling.available_protocols(photos) == ["photo", "place", "given"]
+    with pytest.raises(ValueError, match=r"two are needed: 'user' leaves 0 .*too few photographers"):
+        sampling.draw_sample(photos, CITIES, protocols=["photo", "user"])
+    with pytest.raises(ValueError, match=r"'photo' leaves 1 "):
+        sampling.draw_sample(photos, CITIES.head(1))
+
+
+@pytest.mark.parametrize(
+    ("lost", "protocol"), [({"user_id": None}, "user"), ({"partition": None}, "given"), ({"longitude": 20.0}, "place")]
+)
+def test_an_impossible_protocol_names_what_is_missing(photos, lost, protocol):
+    why = {"user": "photographers", "given": "partition", "place": "blocks"}[protocol]
+    lost = lost | ({"latitude": 10.0 * photos["city_id"]} if protocol == "place" else {})
+    with pytest.raises(ValueError, match=f"'{protocol}' leaves 0 .*{why}"):
+        sampling.draw_sample(photos.assign(**lost), CITIES, protocols=[protocol])
+
+
+def test_photos_without_an_image_are_refused_with_what_to_give(photos):
+    photos.loc[photos.index[:7], "path"] = None
+    with pytest.raises(ValueError, match=r"7 of 3,000 photos have no image.*image_root"):
+        sampling.draw_sample(photos, CITIES)
+
+
+@pytest.mark.parametrize("wrong", [{"block_degrees": 0}, {"block_degrees": float("nan")}, {"shares": {"test": 0.2}}])
+def test_settings_that_split_nothing_are_refused_by_name(photos, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        sampling.assign_split(photos, "place", **wrong)
 
 
 def test_blocks_are_square_at_any_latitude():

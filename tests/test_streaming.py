@@ -1,5 +1,8 @@
 """A sample drawn over batches, or on a cluster, is the one drawn in memory, whatever the batches are."""
 
+import functools
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,10 +37,14 @@ def made_up(rows: int, *, users: int, blocks: int, partitions: list[str | None],
     )
 
 
-def in_memory(photos: pd.DataFrame, *, min_photos: int, max_cities: int | None = None, **options):
+def in_memory(photos: pd.DataFrame, *, min_photos: int, max_cities: int | None = None, protocols=None, **options):
     labelled = photos.assign(city_id=cities.label_cities(photos, CITIES))
     chosen = cities.eligible_cities(labelled["city_id"], min_photos, max_cities).merge(CITIES, on="city_id")
-    return sampling.draw_sample(labelled, chosen, **options), chosen
+    if protocols is None:  # streaming takes a corpus's own split only if asked
+        kept = labelled[labelled["city_id"].isin(chosen["city_id"])]
+        splitting = {name: options[name] for name in ("shares", "seed") if name in options}
+        protocols = sampling.available_protocols(kept, among=("photo", "user", "place"), **splitting)
+    return sampling.draw_sample(labelled, chosen, protocols=protocols, **options), chosen
 
 
 def assert_same(drawn: streaming.Drawn, photos: pd.DataFrame, **options) -> None:
@@ -52,7 +59,7 @@ def cut(photos: pd.DataFrame, size: int) -> list[pd.DataFrame]:
     return [photos[start : start + size].reset_index(drop=True) for start in range(0, len(photos), size)]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_batches_draw_what_memory_draws(data):
     """Few users and blocks, so that cities without validation or with all blocks on one side are common."""
@@ -66,13 +73,20 @@ def test_batches_draw_what_memory_draws(data):
     shares = [{"val": 0.1, "test": 0.25}, {"val": 0.5, "test": 0.4}, {"val": 0.0, "test": 0.1}]
     options = {
         "min_photos": data.draw(st.integers(1, 8)),
-        "max_cities": data.draw(st.sampled_from([None, 1, 2])),
+        "max_cities": data.draw(st.sampled_from([None, 2])),
+        "protocols": data.draw(st.sampled_from([None, ["photo"], ["user", "place"], ["place", "given"]])),
         "per_city": data.draw(st.sampled_from([None, {"train": 5, "val": 2, "test": 3}])),
         "shares": data.draw(st.sampled_from(shares)),
         "seed": data.draw(st.integers(0, 10)),
     }
     batches = cut(photos, data.draw(st.integers(20, 60)))
-    assert_same(draw_streamed(batches, CITIES, **options), photos, **options)
+    try:
+        drawn = draw_streamed(batches, CITIES, **options)
+    except ValueError as refused:
+        with pytest.raises(ValueError, match=re.escape(str(refused))):
+            in_memory(photos, **options)
+    else:
+        assert_same(drawn, photos, **options)
 
 
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
@@ -93,15 +107,18 @@ def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
     assert_same(draw_streamed(cut(photos, 75), CITIES, **options), photos, **options)
 
 
-@pytest.mark.parametrize("column", ["user_id", "longitude", "partition"])
-def test_a_survey_keeps_the_only_photo_of_another_user_block_or_partition(column):
-    for seed in range(5):
-        photos = made_up(30, users=1, blocks=1, partitions=["train"]).assign(user_id="u0", city_id=1, photos=1)
-        photos.loc[11 + seed, column] = {"user_id": "u1", "longitude": 5.1, "partition": "val"}[column]
-        allowed = sampling.available_protocols(photos.assign(latitude=10.0))
-        surveyed = survey(photos.assign(latitude=10.0), shares={"val": 0.0, "test": 0.1}, seed=seed)
-        assert sampling.available_protocols(surveyed) == allowed
-        assert len(allowed) == 2
+@pytest.mark.parametrize("protocol", tables.PROTOCOLS)
+def test_a_survey_allows_the_protocols_that_the_photos_allow(protocol):
+    """At the edge: two cities have both sides in some of these tables, and one or none in the others."""
+    allowed = set()
+    for seed in range(12):
+        photos = made_up(24, users=6, blocks=2, partitions=["train", "val"], seed=seed)
+        photos = photos.assign(city_id=cities.label_cities(photos, CITIES), photos=1).dropna(subset="city_id")
+        own = sampling.available_protocols(photos)
+        assert sampling.available_protocols(survey(photos)) == own
+        allowed.add(protocol in own)
+    assert True in allowed
+    assert protocol in ("photo", "given") or False in allowed
 
 
 @pytest.fixture
@@ -131,19 +148,34 @@ def test_a_cluster_draws_what_memory_draws(corpus):
     assert_same(drawn, photos, **OPTIONS)
 
 
-def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus():
-    photos = made_up(40_000, users=5_000, blocks=60, partitions=["train", "val", "test"])
-    labelled = photos.assign(city_id=cities.label_cities(photos, CITIES), photos=1)
-    surveyed = survey(labelled)
-    assert len(surveyed) <= 3 * (2 + 4 * 4) + 1
-    assert surveyed["photos"].sum() == len(photos)
-    drawn = streaming.keep_drawn(
-        labelled,
-        deciding=surveyed.dropna(subset="city_id"),
-        protocols=["photo", "user", "place"],
-        per_city=PER_CITY,
-    )
-    assert len(drawn) <= 3 * 3 * 80 + len(surveyed)
+def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch):
+    sizes = []
+    for name in ("survey", "keep_drawn"):
+        work = getattr(streaming, name)
+
+        @functools.wraps(work)
+        def watched(*given, work=work, **options):
+            sizes.append(len(held := work(*given, **options)))
+            return held
+
+        monkeypatch.setattr(streaming, name, watched)
+    held = {}
+    for rows in (8_000, 40_000):
+        photos = made_up(rows, users=2_000, blocks=60, partitions=["train", "val", "test"])
+        drawn = draw_streamed(cut(photos, 4_000), CITIES, min_photos=500, per_city=PER_CITY)
+        assert len(drawn.sample.shortfalls) == 0
+        held[rows], sizes[:] = max(sizes), []
+    kept_by_survey = 3 * 3 * 4 + 1  # cities, protocols, splits or none; in no city
+    assert max(held.values()) <= 3 * 3 * sum(PER_CITY.values()) + kept_by_survey
+    assert held[40_000] <= held[8_000] + 3 * 80  # of the protocols' photos fewer are the same ones
+
+
+def test_a_split_of_the_corpus_is_held_only_if_asked_for():
+    photos = made_up(2_000, users=90, blocks=12, partitions=["train", "val", "test"])
+    default = draw_streamed([photos], CITIES, min_photos=100, per_city=PER_CITY).sample.table
+    assert default["split_given"].isna().all()
+    asked = draw_streamed([photos], CITIES, min_photos=100, per_city=PER_CITY, protocols=["given"]).sample.table
+    assert len(asked) > 1_500 > len(default)
 
 
 def test_the_photos_drawn_give_the_same_sample_when_drawn_from_alone(corpus):
@@ -157,5 +189,7 @@ def test_the_photos_drawn_give_the_same_sample_when_drawn_from_alone(corpus):
 def test_what_cannot_be_drawn_is_said_with_what_there_is(corpus):
     with pytest.raises(ValueError, match=r"no city has 9,000 photos, the largest has [12],\d{3}"):
         draw_streamed(corpus[1], CITIES, min_photos=9_000)
-    with pytest.raises(ValueError, match=r"allow the protocols \['photo', 'user', 'place'\], not \['given'\]"):
+    with pytest.raises(ValueError, match=r"'given' leaves 0 .*partition"):
         draw_streamed(corpus[1], CITIES, protocols=["given"], **OPTIONS)
+    with pytest.raises(ValueError, match=r"a cluster reads Parquet files .*found list"):
+        draw_streamed([corpus[0]], CITIES, cluster="tcp://127.0.0.1:1", **OPTIONS)

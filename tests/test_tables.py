@@ -1,6 +1,9 @@
 """The schemas hold, reading gives back what was written, the ledger adds up, owners are hidden."""
 
 import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pandas as pd
 import pytest
@@ -63,6 +66,27 @@ def test_predictions_without_a_sidecar_do_not_count(tmp_path):
     assert tables.read_predictions(tmp_path) == {}
 
 
+def test_what_a_killed_write_left_is_not_read(tmp_path):
+    tables.write_predictions(pd.DataFrame([PREDICTION]), {}, tmp_path, "knn")
+    tables.write_ledger([tables.ledger_row("read", 1, 1)], tmp_path, "01_photos")
+    (tmp_path / ".knn.1a2b3c4d.json").write_text("{")
+    (tmp_path / "ledger" / ".01_photos.1a2b3c4d.csv").write_text("step,rows_in\n")
+    assert list(tables.read_predictions(tmp_path)) == ["knn"]
+    assert tables.read_ledger(tmp_path)["notebook"].tolist() == ["01_photos"]
+
+
+def test_predictions_killed_half_way_have_no_older_sidecar(tmp_path, monkeypatch):
+    table = pd.DataFrame([PREDICTION])
+    tables.write_predictions(table, {"seed": 0}, tmp_path, "knn")
+    with pytest.raises(ValueError, match="predictions"):  # what is refused leaves the older pair
+        tables.write_predictions(table.drop(columns="split"), {"seed": 1}, tmp_path, "knn")
+    assert tables.read_predictions(tmp_path)["knn"][1] == {"seed": 0}
+    monkeypatch.setattr(tables, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        tables.write_predictions(table, {"seed": 1}, tmp_path, "knn")
+    assert tables.read_predictions(tmp_path) == {}
+
+
 def test_made_up_photos_name_the_origin_even_among_real_ones():
     assert tables.origin(pd.DataFrame({"source": ["own", tables.SYNTHETIC]})).startswith("SYNTHETIC")
     assert tables.origin(pd.DataFrame({"source": ["own", "mp16"]})) == "photographs: mp16, own"
@@ -86,6 +110,17 @@ def test_hashed_owners_are_stable_secret_and_apart(tmp_path):
     pd.testing.assert_series_equal(hashed, tables.hash_users(owners, tmp_path / "key"))
     assert tables.hash_users(owners, tmp_path / "other_key")[0] != hashed[0]
     assert "72399739" not in json.dumps(hashed[:3].tolist())
+
+
+def test_first_callers_at_once_share_one_key_that_only_they_may_read(tmp_path, monkeypatch):
+    key, together = tmp_path / "data" / "user_key", Barrier(8)
+    make = tables.secrets.token_bytes
+    monkeypatch.setattr(tables.secrets, "token_bytes", lambda size: (together.wait(5), make(size))[1])
+    with ThreadPoolExecutor(8) as pool:
+        found = [hashed[0] for hashed in pool.map(lambda _: tables.hash_users(pd.Series(["Ann"]), key), range(8))]
+    assert len(set(found)) == 1
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert [path.name for path in key.parent.iterdir()] == ["user_key"]
 
 
 def test_made_up_photographers_keep_their_names(tmp_path):

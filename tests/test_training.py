@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from geoutils import backbones, recipe, training
+from geoutils import backbones, engine, features, recipe, training
 from geoutils.artifacts import read_json
 from geoutils.recipe import TrainingConfig
 from geoutils.weights import read_state
@@ -89,12 +89,11 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(config, tmp_path):
     assert not equal(a, c)
 
 
-def test_saved_model_gives_the_very_logits_of_its_best_epoch(config, sample, tmp_path):
+def test_saved_model_validates_as_its_best_epoch_did(config, sample, tmp_path):
     told = training.finetune(config)
     backbone, description = training.load_model(tmp_path / "model")
     val = sample[sample["split_photo"] == "val"]
     logits = training.predict_logits(backbone, val["path"])
-    assert np.array_equal(logits, training.predict_logits(backbone, val["path"]))
     accuracy = (np.array(description["classes"])[logits.argmax(1)] == val["city_id"]).mean()
     row = told["log"][told["best_epoch"] - 1]
     assert accuracy == pytest.approx(row["val_accuracy"])
@@ -103,6 +102,30 @@ def test_saved_model_gives_the_very_logits_of_its_best_epoch(config, sample, tmp
     assert loss == pytest.approx(row["val_loss"], abs=1e-6)  # to the bit but for the batches' sizes
     best = max(told["log"], key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert told["best_epoch"] == best["epoch"]
+
+
+@pytest.mark.parametrize("name", ["places205_alexnet", "places205_googlenet"])
+def test_saved_network_gives_the_very_logits_that_it_gave_in_memory(config, sample, tmp_path, monkeypatch, name):
+    kept, load = [], backbones.load
+    monkeypatch.setattr(backbones, "load", lambda *a, **k: kept.append(load(*a, **k)) or kept[-1])
+    training.finetune(dataclasses.replace(config, backbone=name, size=64, epochs=1, learning_rate=0.001))
+    loaded, _ = training.load_model(tmp_path / "model")
+    in_memory, saved = (training.predict_logits(b, sample["path"].tail(8)) for b in (kept[0], loaded))
+    assert np.array_equal(in_memory, saved)
+    assert np.ptp(in_memory, axis=0).max() > 0  # the photos are told apart
+
+
+def test_other_weights_or_labels_are_another_run(config, sample, tmp_path, monkeypatch):
+    """Weights that came since, and photos that were labelled anew, under the same settings."""
+    config, load = dataclasses.replace(config, epochs=1), backbones.load
+    first = training.finetune(config)
+    assert training.finetune(config)["provenance"] == first["provenance"]
+    city = sample["city_id"].sample(frac=1.0, random_state=0).to_numpy()
+    sample.assign(city_id=city).to_parquet(config.sample)
+    relabelled = training.finetune(config)
+    monkeypatch.setattr(backbones, "load", lambda *a, **k: dataclasses.replace(load(*a, **k), weights_sha256="feed"))
+    fetched = training.finetune(config)
+    assert len({told["key"] for told in (first, relabelled, fetched)}) == 3
 
 
 def test_finished_run_is_not_run_again_and_other_settings_are(config, tmp_path):
@@ -117,7 +140,7 @@ def test_finished_run_is_not_run_again_and_other_settings_are(config, tmp_path):
 def test_groups_follow_caffe_s_recipe(config):
     network = backbones.load("torchvision/alexnet", weights_from="random", num_classes=5).network
     found = {}
-    for group in recipe.parameter_groups(network, config):
+    for group in recipe.parameter_groups(network, config, network.new_layers()):
         for parameter in group["params"]:
             found[id(parameter)] = group["rate"], group["weight_decay"]
     rates = {name: found[id(parameter)] for name, parameter in network.named_parameters()}
@@ -126,6 +149,14 @@ def test_groups_follow_caffe_s_recipe(config):
     assert rates["trunk.features.0.bias"] == (2.0, 0.0)
     assert rates["classifier.weight"] == (10.0, 5e-4)
     assert rates["classifier.bias"] == (20.0, 0.0)
+
+
+def test_from_scratch_all_layers_learn_alike(config, monkeypatch):
+    groups = []
+    monkeypatch.setattr(training._Run, "fit", lambda run, _: groups.extend(run.optimizer.param_groups) or {}["stop"])
+    with pytest.raises(KeyError, match="stop"):
+        training.finetune(config)
+    assert {group["rate"] for group in groups} == {1.0, 2.0}  # weights, biases
 
 
 def test_schedules_at_their_corners(config):
@@ -160,28 +191,168 @@ def test_diverging_loss_says_what_to_lower(config):
         training.finetune(dataclasses.replace(config, learning_rate=1e30))
 
 
+def test_divergence_in_the_last_step_is_told_too(config):
+    with pytest.raises(ValueError, match="lower learning_rate"):
+        training.finetune(dataclasses.replace(config, learning_rate=1e30, batch_size=24, epochs=1))
+
+
+def test_scaler_of_half_precision_is_resumed(config, tmp_path, monkeypatch):
+    """Its scale grows every second step here; Accelerate's own needs a GPU."""
+    scales, accelerator, train_epoch = [], training.accelerator, training._Run.train_epoch
+
+    def scaled(precision):
+        engine = accelerator(precision)
+        engine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=2)
+        return engine
+
+    def dies(run):
+        scales.append(run.engine.scaler.get_scale())
+        if len(scales) == 2:
+            raise KeyboardInterrupt
+        train_epoch(run)
+
+    monkeypatch.setattr(training, "accelerator", scaled)
+    monkeypatch.setattr(training._Run, "train_epoch", dies)
+    with pytest.raises(KeyboardInterrupt):
+        training.finetune(config)
+    training.finetune(config)
+    assert scales[1] > 2.0
+    assert scales[2] == scales[1]
+
+
+def test_checkpoint_of_another_number_of_processes_is_refused(config, monkeypatch):
+    def dies(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Run, "end_epoch", dies)
+    config = dataclasses.replace(config, checkpoint_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        training.finetune(config)
+    monkeypatch.setattr(training.Accelerator, "num_processes", 2)
+    with pytest.raises(ValueError, match="processes"):
+        training.finetune(config)
+
+
+def test_cudnn_is_deterministic_on_cuda_only_and_only_inside():
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    for device, inside in (("cuda", (True, False)), ("cpu", before)):
+        with engine.deterministic(torch.device(device)):
+            assert (cudnn.deterministic, cudnn.benchmark) == inside
+        assert (cudnn.deterministic, cudnn.benchmark) == before
+
+
+def test_validation_photos_of_untrained_cities_are_counted_out(config, sample, capsys):
+    lone = sample.index[sample["split_photo"] == "val"][:3]
+    sample.loc[lone, "city_id"] = 33
+    sample.to_parquet(config.sample)
+    training.finetune(dataclasses.replace(config, epochs=1))
+    assert "8 in, 5 out" in capsys.readouterr().out
+    sample.loc[sample["split_photo"] == "val", "city_id"] = 33
+    sample.to_parquet(config.sample)
+    with pytest.raises(ValueError, match="none of the 8 validation photos"):
+        training.finetune(dataclasses.replace(config, epochs=1))
+
+
+def test_killed_while_writing_leaves_no_old_description_of_new_weights(config, tmp_path, monkeypatch):
+    import safetensors.torch
+
+    def dies(*args):
+        raise KeyboardInterrupt
+
+    training.finetune(config)
+    monkeypatch.setattr(safetensors.torch, "save_file", dies)
+    with pytest.raises(KeyboardInterrupt):
+        training.finetune(dataclasses.replace(config, epochs=1))
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
 def test_config_file_with_a_misspelt_key_is_refused(tmp_path):
     (tmp_path / "c.yaml").write_text("sample: s\nfolder: f\nlerning_rate: 1\n")
     with pytest.raises(ValueError, match="lerning_rate"):
         recipe.read_config(tmp_path / "c.yaml")
 
 
-def test_two_processes_train_one_model_and_count_every_photo(config, sample, tmp_path):
-    """`torchrun` on two CPU processes: the validation set of 8 is counted once, the model is whole."""
-    config = dataclasses.replace(config, epochs=1, batch_size=4)
+@pytest.mark.parametrize("text", ["", "- sample\n- folder\n", "sample"])
+def test_config_file_that_is_no_mapping_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"c\.yaml: expected"):
+        recipe.read_config(tmp_path / "c.yaml")
+
+
+def test_number_that_yaml_takes_for_text_is_a_number(tmp_path):
+    (tmp_path / "c.yaml").write_text("sample: s\nfolder: f\nlearning_rate: 1e-3\n")
+    assert recipe.read_config(tmp_path / "c.yaml").learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", "fast"),
+        ("gamma", None),
+        ("epochs", 0),
+        ("batch_size", 2.5),
+        ("step_epochs", 0),
+        ("schedule", "linear"),
+        ("augment", "flip"),
+        ("protocol", "photos"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_named(config, field, value):
+    with pytest.raises(ValueError, match=rf"{field} must be .*found {value!r}"):
+        dataclasses.replace(config, **{field: value})
+
+
+TWO_PROCESSES = """
+import dataclasses, sys, time, torch.distributed
+from geoutils import backbones, features, recipe, tables, training
+from geoutils.__main__ import main
+from geoutils.engine import accelerator
+assert accelerator().num_processes == 2
+sample, config, store = tables.read_table(sys.argv[1], "sample"), sys.argv[2], sys.argv[3]
+opened, loss_of, sums = features._rows_on_disk, training.loss_of, []
+def late(*args):  # the second process looks at what is missing when the first has long begun
+    rows = opened(*args)
+    time.sleep(3 * args[-1].process_index)
+    return rows
+features._rows_on_disk = late
+features.extract(sample, backbones.load("efficientnet_lite0", size=64), store, batch_size=4, workers=0)
+def dies(*args):
+    sums.append(1)
+    if len(sums) == 3:
+        raise KeyboardInterrupt
+    return loss_of(*args)
+config_whole = dataclasses.replace(recipe.read_config(config), folder=sys.argv[4])
+training.finetune(config_whole)
+training.loss_of = dies
+try:
+    training.finetune(recipe.read_config(config))
+except KeyboardInterrupt:
+    torch.distributed.barrier()
+training.loss_of = loss_of
+main(["train", config])
+"""
+
+
+def test_two_processes_share_the_work_and_count_every_photo(config, sample, tmp_path):
+    """`torchrun` on two CPU processes: rows are all filled; killed after two steps it ends as if it had not been."""
+    config = dataclasses.replace(config, epochs=1, batch_size=4, checkpoint_steps=2, augment=None)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config)))
-    command = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "geoutils",
-        "train",
-        str(tmp_path / "c.yaml"),
-    ]
-    subprocess.run([sys.executable, *command], check=True, timeout=300, capture_output=True)
+    (tmp_path / "both.py").write_text(TWO_PROCESSES)
+    script = [tmp_path / "both.py", config.sample, tmp_path / "c.yaml", tmp_path / "store", tmp_path / "whole"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *map(str, script)]
+    done = subprocess.run(command, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     backbone, description = training.load_model(tmp_path / "model")
     val = sample[sample["split_photo"] == "val"]
     predicted = np.array(description["classes"])[training.predict_logits(backbone, val["path"]).argmax(1)]
-    assert (predicted == val["city_id"]).mean() == pytest.approx(description["log"][0]["val_accuracy"])
+    row, whole = description["log"][0], read_json(tmp_path / "whole" / "model.json")["log"][0]
+    assert (predicted == val["city_id"]).mean() == pytest.approx(row["val_accuracy"])
+    assert {**row, "seconds": 0} == {**whole, "seconds": 0}
+    assert equal(weights(tmp_path / "model"), weights(tmp_path / "whole"))
+    (folder,) = (tmp_path / "store").iterdir()
+    alone = features.extract(sample, backbones.load("efficientnet_lite0", size=64), tmp_path / "alone").rows
+    np.testing.assert_allclose(features.open_store(folder, sample).rows, alone, rtol=1e-3, atol=1e-4)
+    stamp = (tmp_path / "model" / "model.json").stat().st_mtime_ns
+    training.finetune(config)  # a finished model is finished, whatever the number of processes that made it
+    assert (tmp_path / "model" / "model.json").stat().st_mtime_ns == stamp

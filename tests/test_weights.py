@@ -9,9 +9,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import caffe_files
+import pandas as pd
 import pytest
+import torch
 
-from geoutils import weights
+from geoutils import backbones, weights
+from geoutils.artifacts import file_sha256
 
 NAME = "places205_googlenet"
 
@@ -64,6 +67,34 @@ def test_archive_that_writes_outside_its_folder_is_refused(published, tmp_path, 
 
 
 def test_status_says_what_lies_here(published):
-    assert weights.status().set_index("network")["path"].isna().all()
+    assert pd.isna(weights.status().set_index("network")["path"][NAME])
     weights.fetch_weights(NAME)
     assert weights.status().set_index("network")["path"].notna()[NAME]
+
+
+def test_status_tells_input_layer_width_and_checksum_as_the_networks_have_them():
+    table = weights.status().set_index("network")
+    assert table["checksum"]["places205_alexnet"] == "sha1 7da27dd3cf4addf46adfcfb37576e0c7aa7b999d"
+    assert table["checksum"]["places365_resnet50"] == "none published"
+    with torch.device("meta"):
+        for name, row in table.iterrows():
+            backbone = backbones.load(name, weights_from="random")
+            assert (row["input"], row["layer"], row["width"]) == (
+                backbone.preprocessing.size,
+                backbone.layer,
+                backbone.width,
+            )
+
+
+def test_bundled_weights_are_listed_and_are_the_known_bytes():
+    row = weights.status().set_index("network").loc["efficientnet_lite0"]
+    assert (row["licence"], row["path"]) == ("Apache-2.0", weights.lite0_file())
+    assert row["checksum"] == f"sha256 {file_sha256(weights.lite0_file())}"
+
+
+def test_weights_without_a_published_checksum_are_told_to_be_unverified(published, monkeypatch, capsys):
+    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, dataclasses.replace(weights.WEIGHT_FILES[NAME], checksum={}))
+    weights.fetch_weights(NAME)
+    told = capsys.readouterr().out
+    assert file_sha256(published / "googlenet.tar.gz") in told
+    assert "not verified" in told

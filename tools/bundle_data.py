@@ -53,6 +53,9 @@ ENGLISH = {  # where GeoNames gives another name than the common English one
     6077243: "Montreal", 6325494: "Quebec City", 2510911: "Seville", 2886242: "Cologne", 2657896: "Zurich",
     2800931: "Bruges", 2797656: "Ghent", 2659811: "Lucerne", 2910831: "Hanover", 3110044: "San Sebastián",
     3104499: "Vitoria-Gasteiz", 1855612: "Nara", 1674504: "Hualien", 1790630: "Xi'an", 2774326: "Klagenfurt",
+    # of two cities of one name, the less populous
+    2519240: "Córdoba, Andalusia", 4049979: "Birmingham, Alabama", 4180386: "Athens, Georgia",
+    4975802: "Portland, Maine",
 }  # fmt: skip
 
 
