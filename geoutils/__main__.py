@@ -89,15 +89,17 @@ def _run(given: argparse.Namespace) -> None:
 def _predict(given: argparse.Namespace) -> int:
     from geoutils import predict
 
+    if given.out:
+        predict.check_ending(given.out)
     predictor = predict.load_predictor(given.run, given.method, allow_synthetic=given.allow_synthetic)
     table = predict.predict(predictor, given.photos, min_confidence=given.min_confidence)
-    unread = int(table["fault"].notna().sum())
+    rule, unread = predict.threshold_rule(predictor, given.min_confidence), int(table["fault"].notna().sum())
     if given.out:
-        predict.write(table, given.out)
+        predict.write(table, given.out, rule)
         print(f"{len(table):,} photos, {unread:,} of them unreadable: {given.out}")
     else:
         print(table.drop(columns=["method", "origin"]).to_string(index=False))
-        print(f"method: {table['method'].iloc[0]}; learnt from {table['origin'].iloc[0]}")
+    print(f"method: {table['method'].iloc[0]}; learnt from {table['origin'].iloc[0]}\n{rule}")
     return SOME_UNREADABLE if unread else 0
 
 
@@ -106,7 +108,7 @@ def _train(given: argparse.Namespace) -> None:
 
     described = training.finetune(recipe.read_config(given.config))
     best = described["log"][described["best_epoch"] - 1]
-    print(f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}")
+    print(f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}; {described['origin']}")
 
 
 def _weights(given: argparse.Namespace) -> None:

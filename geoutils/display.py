@@ -94,8 +94,8 @@ def write_names(ax, points: np.ndarray, radii: np.ndarray, names: Sequence[str])
         near = (reach < 10) & (gaps[:, own] <= gaps.min(axis=1) + scale)
         line = np.linspace(here + ways * size, ends, 16, axis=1)  # 16 dots of each line
         dots = np.concatenate([line - scale, line + scale], axis=2)
-        behind = (np.linalg.norm(at - here, axis=1) <= radius[:, 0]) & (radius[:, 0] > 1.5 * size)  # much larger circles
-        others = np.delete(taken, [own, *np.flatnonzero(behind)], axis=0)
+        behind = (np.linalg.norm(at - here, axis=1) <= radius[:, 0]) & (radius[:, 0] > 1.5 * size)
+        others = np.delete(taken, [own, *np.flatnonzero(behind)], axis=0)  # a line may leave a much larger circle
         tied = (reach > 10) & ~_overlap(dots, others).any(axis=1)
         inside = (box[:, :2] > frame[:2]).all(axis=1) & (box[:, 2:] < frame[2:]).all(axis=1)
         free = (near | tied) & inside & ~_overlap(box, taken)

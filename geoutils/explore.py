@@ -88,7 +88,8 @@ def describe_city(mistaken: pd.DataFrame, city: str, method: str) -> str:
     most = wrong.index[(wrong == wrong.max()) & (wrong > 0)]  # several, where they tie
     if most.empty:
         return f"{said}."
-    return f"{said}; it takes the others most often for {', '.join(most[:3])} ({wrong.max():,}{' each' * (len(most) > 1)})."
+    each = " each" if len(most) > 1 else ""
+    return f"{said}; it takes the others most often for {', '.join(most[:3])} ({wrong.max():,}{each})."
 
 
 def show_photo(look: Look, method: str, photo: Path | str, file: str = "") -> None:

@@ -168,7 +168,8 @@ def learning_curves(log: pd.DataFrame, *, origin: str) -> Figure:
 def confusion_matrix(confusion: pd.DataFrame, *, origin: str) -> Figure:
     """Draw counts (true city a row, predicted a column) as shares of their row; a row without photos is hatched."""
     cells, side = confusion.div(confusion.sum(axis=1), axis=0), 2.6 + 0.21 * len(confusion)
-    with canvas("Which city is taken for which", "share of a city's test photos; white: none", origin, side, side + 0.5) as (figure, ax):
+    note = "share of a city's test photos; white: none"
+    with canvas("Which city is taken for which", note, origin, side, side + 0.5) as (figure, ax):
         picture = ax.imshow(cells.where(cells > 0), norm=Normalize(0, cells.max(axis=None)))
         for (row, column), count in np.ndenumerate(confusion) if len(cells) <= 12 else ():
             color = "kw"[bool(picture.norm(cells.iloc[row, column]) > 0.5)]

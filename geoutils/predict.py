@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from geoutils import backbones, classifiers, evaluation, features, results, tables, training
 from geoutils.artifacts import write_text
@@ -24,7 +25,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 table { border-collapse: collapse; } td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; }
 </style></head><body><h1>In which city were these photos taken?</h1>
 <p><strong>Learnt from {{ rows[0].origin }}</strong>; method {{ rows[0].method }}. Cities only; &ldquo;none of
-these&rdquo; where the model is not sure.</p>
+these&rdquo; where the model is not sure. {{ rule }}</p>
 <table><thead><tr><th>file</th><th>city</th><th>confidence</th><th>first five</th></tr></thead><tbody>
 {% for row in rows %}<tr><td>{{ row.file }}</td><td>{{ row.answer or row.fault }}</td>
 <td>{% if row.answer %}{{ "%.0f %%" | format(100 * row.confidence) }}{% endif %}</td><td>{{ row.first_5 }}</td></tr>
@@ -90,8 +91,10 @@ def predict(
         file, in order.
 
     Raises:
-        FileNotFoundError: if there is no photo at all.
+        FileNotFoundError: if there is no photo at all. ValueError: for a `min_confidence` that is no probability.
     """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence is a probability from 0 to 1, found {min_confidence}")
     files = _files(paths)
     faults = check_photos(files)
     good = files[faults.isna()]
@@ -108,6 +111,18 @@ def predict(
             ", ".join(f"{names[i]} {row[i]:.0%}" for i in order) for row, order in zip(shares, best, strict=True)
         ]
     return table.assign(method=predictor.told["name"], origin=predictor.told["origin"])
+
+
+def threshold_rule(predictor: Predictor, min_confidence: float | None = None) -> str:
+    """Say in a sentence from which confidence a city is named, and why none is where none is."""
+    if min_confidence is not None:
+        return f"A city is named from a confidence of {min_confidence:.0%}, as asked."
+    if np.isfinite(predictor.threshold):
+        return f"A city is named from a confidence of {predictor.threshold:.0%}: {WANTED:.0%} were right on validation photos."
+    return (
+        f"No city is named: at no confidence were {WANTED:.0%} of the validation photos right. --min-confidence P names "
+        "the likeliest all the same."
+    )
 
 
 def _files(paths: Sequence[Path]) -> pd.Series:
@@ -152,23 +167,30 @@ def embed_photos(backbone: backbones.Backbone, paths: pd.Series, *, batch_size: 
     engine = accelerator()
     network = backbone.network.to(engine.device)
     loader = photo_loader(PhotoDataset(paths, backbone.preprocessing), batch_size=batch_size)
-    found = [features.embed(network, batch["pixels"], dtype=autocast_dtype(engine)).cpu() for batch in loader]
+    bar = tqdm(loader, desc="predict", unit="batch", delay=2)
+    found = [features.embed(network, batch["pixels"], dtype=autocast_dtype(engine)).cpu() for batch in bar]
     return np.concatenate(found)
 
 
-def write(table: pd.DataFrame, path: Path) -> Path:
+def check_ending(path: Path) -> None:
+    """Refuse a file to write that is neither .csv nor .html: before the work, not after it."""
+    if Path(path).suffix not in (".csv", ".html"):
+        raise ValueError(f"--out takes a .csv or .html file, found {Path(path).name!r}")
+
+
+def write(table: pd.DataFrame, path: Path, rule: str = "") -> Path:
     """Write predictions as .csv, or as an .html page with the model's origin on top; names are escaped.
+
+    Args:
+        rule: a sentence for the page, from `threshold_rule`.
 
     Raises:
         ValueError: for another ending.
     """
-    path = Path(path)
-    if path.suffix == ".csv":
+    check_ending(path)
+    if Path(path).suffix == ".csv":
         return tables.write_csv(table, path)
-    if path.suffix != ".html":
-        raise ValueError(f"--out takes a .csv or .html file, found {path.name!r}")
     from jinja2 import Environment
 
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    page = Environment(autoescape=True).from_string(PAGE).render(rows=rows)
-    return write_text(path, page)
+    return write_text(path, Environment(autoescape=True).from_string(PAGE).render(rows=rows, rule=rule))

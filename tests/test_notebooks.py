@@ -88,6 +88,19 @@ def test_labels_find_the_planted_cities(finished_run):
     assert (truth["labelled_city_id"].to_numpy() == sample["city_id"].to_numpy()).mean() == 1.0
 
 
+@pytest.mark.browser
+def test_every_page_of_a_run_opens_offline_without_a_complaint_and_says_that_photos_are_made_up(finished_run, visit):
+    pages = [finished_run / "index.html", *finished_run.glob("maps/*.html"), *finished_run.glob("notebooks/*.html")]
+    assert len(pages) >= 15
+    for path in pages:
+        page = visit(path)
+        assert path.stat().st_size < 5_000_000, path.name
+        real = path.stem == "leading_cities"  # drawn from real positions, whatever the run
+        assert real or page.locator(".watermark").count() or path.name == "index.html", path.name
+        assert real or "SYNTHETIC" in page.locator("body").inner_text(), path.name
+        page.close()
+
+
 def test_no_page_asks_the_network_for_anything(finished_run):
     loads = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)\s*=\s*["']?(?:https?:)?//""", re.I)
     pages = [finished_run / "index.html", *finished_run.glob("maps/*.html"), *finished_run.glob("notebooks/*.html")]

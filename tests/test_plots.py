@@ -200,7 +200,8 @@ def test_curve_of_answered_photos_starts_with_20_of_them():
 
 def test_names_in_a_projection_do_not_overprint_each_other():
     rng = np.random.default_rng(0)
-    points = pd.DataFrame(rng.normal(size=(300, 2)), columns=["x", "y"]).assign(city=[f"City {i % 12}" for i in range(300)])
+    points = pd.DataFrame(rng.normal(size=(300, 2)), columns=["x", "y"])
+    points = points.assign(city=[f"City {number % 12}" for number in range(300)])
     names = [text for text in plots.projection(points, origin=OWN).axes[0].texts if text.get_visible()]
     boxes = [name.get_window_extent() for name in names]
     assert len(names) >= 6

@@ -60,9 +60,21 @@ def test_a_made_up_world_is_refused_unless_asked_for(finished_run):
 def test_below_the_threshold_it_names_no_city(finished_run, crops, tmp_path):
     crops[0].save(tmp_path / "a.jpg")
     predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
-    sure, unsure = (predict.predict(predictor, [tmp_path], min_confidence=c)["answer"][0] for c in (0.0, 1.01))
+    sure, unsure = (predict.predict(predictor, [tmp_path], min_confidence=c)["answer"][0] for c in (0.0, 1.0))
     assert sure in set(predictor.cities["city"])
     assert unsure == predict.NONE_OF_THESE
+
+
+def test_by_default_the_threshold_of_the_validation_photos_holds_and_is_told(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    own = predict.predict(predictor, [tmp_path], min_confidence=0.0)["confidence"][0]
+    for threshold, named in ((own - 0.01, True), (own + 0.01, False), (np.inf, False)):
+        asked = predictor._replace(threshold=threshold)
+        assert (predict.predict(asked, [tmp_path])["answer"][0] != predict.NONE_OF_THESE) == named
+        assert ("No city is named" in predict.threshold_rule(asked)) == np.isinf(threshold)
+    with pytest.raises(ValueError, match="from 0 to 1, found 50"):
+        predict.predict(predictor, [tmp_path], min_confidence=50)
 
 
 def test_upright_and_turned_photo_get_one_answer(finished_run, crops, tmp_path):
@@ -92,6 +104,8 @@ def test_command_counts_bad_files_and_still_predicts_the_good(finished_run, crop
     assert "&lt;script&gt;" in page
     assert "SYNTHETIC" in page
     assert main(arguments) == 1
+    assert main([*arguments, "--allow-synthetic", "--out", "o.txt"]) == 1
+    assert ".csv or .html" in capsys.readouterr().err
 
 
 def test_nothing_finer_than_a_city_is_given(finished_run, crops, tmp_path):

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -75,7 +76,8 @@ def write(tmp_path_factory, table1, cities, predictions):
         write_json(run / "results/summary.json", ["A third is right.", f"Not {HOSTILE}."])
         write_sources(run)
         show(maps.accuracy_map(scores, origin=origin), run / "maps/accuracy.html")
-        show(plots.confusion_matrix(counts.iloc[:5, :5], origin=origin), run / "figures/07_confusion.png")
+        for name in ("07_confusion", "07_confusion_clustered"):
+            show(plots.confusion_matrix(counts.iloc[:5, :5], origin=origin), run / f"figures/{name}.png")
         errors = plots.error_distances({"knn": np.arange(1, 900)}, thresholds_km=[1, 25], origin=origin)
         show(errors, run / "figures/07_error_distances.png")
         return report.write_report(run, ["07_results"])
@@ -163,9 +165,47 @@ def test_every_picture_has_words_and_the_size_that_it_had(write):
     page = write()
     pictures = read(page).find_all("img")
     assert all(picture["alt"].endswith(MADE_UP) for picture in pictures)
-    for picture, name in zip(pictures, ("07_confusion", "07_error_distances"), strict=True):
+    names = ("07_confusion", "07_confusion_clustered", "07_error_distances")
+    assert len({picture["alt"] for picture in pictures}) == len(names)
+    for picture, name in zip(pictures, names, strict=True):
         with Image.open(page.parent / f"figures/{name}.png") as image:
             assert (int(picture["width"]), int(picture["height"])) == image.size
+
+
+@pytest.fixture
+def rewrite(write, tmp_path):
+    """Write the page anew of a run whose cities' scores are changed, and return it."""
+
+    def write_again(**columns: object) -> Path:
+        run = shutil.copytree(write(OWN).parent, tmp_path / "again")
+        tables.write_csv(pd.read_csv(run / "results/per_city.csv").assign(**columns), run / "results/per_city.csv")
+        return report.write_report(run, [])
+
+    return write_again
+
+
+def test_one_made_up_row_makes_it_all_made_up(write, table1, tmp_path):
+    run = shutil.copytree(write(OWN).parent, tmp_path / "mixed")
+    tables.write_csv(table1.assign(origin=[OWN] * (len(table1) - 1) + [MADE_UP]), run / "results/table1.csv")
+    assert "<title>SYNTHETIC" in report.write_report(run, []).read_text(encoding="utf-8")
+    assert MADE_UP in report.table1_text(run)
+
+
+def test_best_and_worst_cities_name_ties(rewrite):
+    accuracy = [0.5, 0.5, *np.linspace(0.4, 0.2, NUMBER - 4), 0.1, 0.9]  # the last has too few photos to count
+    said = read(rewrite(accuracy=accuracy)).find(id="cities").p.get_text(" ", strip=True)
+    assert "best in <script>alert(1)</script> and Llanfairpwllgwyngyllgogerychwyrndrobwll , 50% each" in said
+    assert "worst in City 18 , 10% of 24 test photos" in said
+    assert FEW not in said
+
+
+def test_where_no_city_has_enough_photos_nothing_is_ranked(rewrite):
+    cities = read(rewrite(enough=False)).find(id="cities")
+    (few,) = cities.find("table", class_="sortable").find_all("tbody")
+    assert few.tr.get_text() == "Too few test photos for a claim"
+    assert not cities.find_all("button")
+    assert not cities.find_all(attrs={"aria-sort": True})
+    assert "best in" not in cities.p.get_text()
 
 
 def test_page_stays_far_under_5_mb(write):
@@ -270,6 +310,18 @@ def test_headings_sort_and_too_few_photos_stay_last(visit, write):
     assert shares == sorted(shares)
     assert table.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
     assert table.locator("tbody tr").last.inner_text().startswith(FEW)
+
+
+@pytest.mark.browser
+def test_ordered_by_accuracy_cities_with_too_few_photos_stay_last_by_name(visit, rewrite, predictions, cities):
+    enough = np.arange(NUMBER) % 6 != 2
+    page = visit(rewrite(enough=enough))
+    page.select_option("#order", "right")
+    names = page.locator("#matrix tbody th").all_inner_texts()
+    counts = evaluation.confusion(predictions, cities).set_axis(cities["city"])
+    right = pd.Series(np.diag(counts) / counts.sum(axis=1), counts.index)
+    assert names[enough.sum() :] == ["City 14", "City 2", "City 8"]
+    assert right[names[: enough.sum()]].is_monotonic_decreasing
 
 
 @pytest.mark.browser

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from geoutils import results, tables
+from geoutils import explore, results, tables
 
 CITIES = pd.DataFrame(
     {
@@ -160,3 +160,26 @@ def test_methods_are_compared_on_the_photos_that_one_alone_got_right():
     said = results.compare_best(table, found, "a")
     assert "9 photos are right by a alone, 0 by the other" in said
     assert "more than chance would do" in said
+
+
+def test_a_sentence_says_what_a_method_makes_of_a_city_and_claims_nothing_of_few_photos():
+    counted = CITIES.assign(photos=[30, 5, 5])
+    assert explore.describe_city(counted, "Aa", "svm") == (
+        "svm recognises 30 of 40 test photos of Aa; it takes the others most often for Bb, Cc (5 each)."
+    )
+    assert explore.describe_city(CITIES.assign(photos=[30, 0, 0]), "Aa", "svm").endswith("30 test photos of Aa.")
+    assert explore.describe_city(CITIES.assign(photos=[3, 0, 2]), "Aa", "svm").endswith("too few for a claim.")
+
+
+def test_grad_cam_falls_back_on_the_fine_tuned_network_that_validates_best():
+    found = {"svm": (predictions(9, 1), told("svm")), "a": (predictions(2, 9), told("finetune"))}
+    found["b"] = (predictions(5, 1), told("finetune"))
+    assert explore.Look(None, None, CITIES, found, "svm").finetuned == "b"
+    assert explore.Look(None, None, CITIES, {"svm": found["svm"]}, "svm").finetuned is None
+
+
+def test_photos_to_choose_from_are_named_by_city_and_confidence_surest_first():
+    table = predictions(1, 3, n=3)
+    sample = pd.DataFrame({"photo_id": table["photo_id"], "path": "p" + table["photo_id"], "city": "Aa"})
+    look = explore.Look(None, sample, CITIES, {"svm": (table, told("svm"))}, "svm")
+    assert look.test_photos("svm") == [("Aa, 40%", "p3"), ("Aa, 20%", "p4"), ("Aa, 0%", "p5")]
