@@ -108,7 +108,9 @@ def _train(given: argparse.Namespace) -> None:
 
     described = training.finetune(recipe.read_config(given.config))
     best = described["log"][described["best_epoch"] - 1]
-    print(f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}; {described['origin']}")
+    print(
+        f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}; {described['origin']}"
+    )
 
 
 def _weights(given: argparse.Namespace) -> None:

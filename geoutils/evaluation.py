@@ -296,9 +296,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, float]:
 
     both = _test(a).merge(_test(b), on="photo_id", suffixes=("_a", "_b"))
     if both.empty or (both["city_id_a"] != both["city_id_b"]).any():
-        raise ValueError(
-            "expected predictions of the same photos and cities; found no photo in common, or other cities"
-        )
+        raise ValueError("expected predictions of the same photos; found no photo in common, or other cities")
     right_a, right_b = both["predicted_a"] == both["city_id_a"], both["predicted_b"] == both["city_id_b"]
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p_value = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0

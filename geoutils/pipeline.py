@@ -44,13 +44,13 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     """Read a profile and apply settings to it.
 
     Args:
-        path: YAML with `name`, optional `requires` and `timeout_hours`, and `notebooks`, a list of `notebook`, optional `name` and
-            `parameters`.
+        path: YAML with `name`, optional `requires` and `timeout_hours`, and `notebooks`, a list of `notebook`,
+            optional `name` and `parameters`.
         settings: "NAME.PARAMETER=VALUE", the value in YAML; that of a parameter among `PATHS` as it is.
         run_dir: the folder to write; by default runs/<profile name> under the repository's root.
 
     Raises:
-        ValueError: for a notebook or parameter that does not exist, naming those that do; for a file that is no profile.
+        ValueError: for a notebook or parameter that does not exist, naming those that do; for what is no profile.
     """
     import yaml
 
@@ -79,7 +79,9 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
         steps[names.index(match[1])].parameters[match[2]] = value
     folder = Path(run_dir) if run_dir else ROOT / "runs" / content["name"]
     if folder.resolve() in (ROOT, *ROOT.parents):
-        raise ValueError(f"{folder} holds the repository: a run needs a folder of its own, such as runs/{content['name']}")
+        raise ValueError(
+            f"{folder} holds the repository: a run needs a folder of its own, such as runs/{content['name']}"
+        )
     for step in steps:
         _refuse_unknown(step)
     timeout_s = int(3_600 * content.get("timeout_hours", CELL_TIMEOUT_HOURS))
@@ -206,13 +208,16 @@ def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
 
 def export_html(notebook: Path) -> Path:
     """Turn an executed notebook into one page that asks the network for nothing."""
+    import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     for trait in exporter.trait_names():
         if trait.endswith("_url"):
             setattr(exporter, trait, "")
-    page, _ = exporter.from_filename(str(notebook))
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata.pop("widgets", None)  # they live in JupyterLab only: a page would load their code
+    page, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": notebook.stem}})
     page = re.sub(r"<script[^>]*\ssrc=\"\"[^>]*>\s*</script>", "", page)
     return write_text(notebook.with_suffix(".html"), _stamped(page, notebook.parents[1]))
 

@@ -118,11 +118,10 @@ def threshold_rule(predictor: Predictor, min_confidence: float | None = None) ->
     if min_confidence is not None:
         return f"A city is named from a confidence of {min_confidence:.0%}, as asked."
     if np.isfinite(predictor.threshold):
-        return f"A city is named from a confidence of {predictor.threshold:.0%}: {WANTED:.0%} were right on validation photos."
-    return (
-        f"No city is named: at no confidence were {WANTED:.0%} of the validation photos right. --min-confidence P names "
-        "the likeliest all the same."
-    )
+        right = f"{WANTED:.0%} of the validation photos beyond it were right"
+        return f"A city is named from a confidence of {predictor.threshold:.0%}: {right}."
+    why = f"at no confidence were {WANTED:.0%} of the validation photos right"
+    return f"No city is named: {why}. --min-confidence P names the likeliest all the same."
 
 
 def _files(paths: Sequence[Path]) -> pd.Series:

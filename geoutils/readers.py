@@ -77,7 +77,7 @@ def open_corpus(
 
 
 def made_up(path: Path) -> bool:
-    """Tell whether a path lies in a world that `synthetic` drew, whose settings say so: no drawing is called a photo."""
+    """Tell whether a path lies in a world that `synthetic` drew: no drawing is ever called a photograph."""
     folders = [Path(path).absolute(), *Path(path).absolute().parents]
     worlds = [folder for folder in folders if (folder / "truth.csv").exists() and (folder / "settings.json").exists()]
     return any(read_json(world / "settings.json")["origin"] == SYNTHETIC for world in worlds)

@@ -113,8 +113,8 @@ def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | N
     sentences = [
         f"Of {row['n_test']:,} test photos, the method that validates best ({row['method']} on {row['backbone']}, "
         f"{row['weights']} weights) puts {row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} "
-        f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}. Guessing among {cities} cities "
-        f"is right for {1 / cities:.1%}."
+        f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}. Guessing among {cities} "
+        f"cities is right for {1 / cities:.1%}."
     ]
     if oracle:
         sentences.append(
@@ -138,7 +138,9 @@ def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | N
 def compare_best(table1: pd.DataFrame, predictions: Predictions, name: str) -> str:
     """Say whether a method differs from the next one of its split by more than chance (McNemar's exact test)."""
     row = table1.set_index("name").loc[name]
-    others = table1[(table1["protocol"] == row["protocol"]) & ~table1["name"].isin([name]) & (table1["weights"] != "random")]
+    others = table1[
+        (table1["protocol"] == row["protocol"]) & ~table1["name"].isin([name]) & (table1["weights"] != "random")
+    ]
     others = others[others["method"] != "chance"]
     if others.empty:
         return "There is no other method of this split to compare it with."
@@ -146,8 +148,8 @@ def compare_best(table1: pd.DataFrame, predictions: Predictions, name: str) -> s
     found = evaluation.mcnemar(predictions[name][0], predictions[other][0])
     verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"
     return (
-        f"Beside the best of the others, {other}: {found['only_a']} photos are right by {name} alone, {found['only_b']} "
-        f"by the other alone (p = {found['p_value']:.2g}): they differ by {verdict}."
+        f"Beside the best of the others, {other}: {found['only_a']} photos are right by {name} alone, "
+        f"{found['only_b']} by the other alone (p = {found['p_value']:.2g}): they differ by {verdict}."
     )
 
 
@@ -162,8 +164,8 @@ def read_gap(table1: pd.DataFrame, name: str) -> str:
         return f"{name} does no worse under any other split."
     clear = "their intervals do not meet" if worst["ci_high"] < row["ci_low"] else "their intervals meet"
     return (
-        f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} of what "
-        f"it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%}; {clear})."
+        f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} "
+        f"of what it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%}; {clear})."
     )
 
 
@@ -175,7 +177,9 @@ def read_cities(scores: pd.DataFrame) -> str:
     best, worst = (told.loc[told["accuracy"] == value] for value in (told["accuracy"].max(), told["accuracy"].min()))
     ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
     apart = "; these differ by more than their intervals" if told["ci_low"].max() > told["ci_high"].min() else ""
-    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos{apart}."
+    return (
+        f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos{apart}."
+    )
 
 
 def read_mistakes(counts: pd.DataFrame) -> str:
@@ -186,15 +190,15 @@ def read_mistakes(counts: pd.DataFrame) -> str:
     (true, taken), most = wrong.index[0], int(wrong.iloc[0])
     half = int((wrong.cumsum() < wrong.sum() / 2).sum()) + 1
     return (
-        f"Most often {true} is taken for {taken}: {most} of {counts.loc[true].sum()} photos. Half of the {wrong.sum():,} "
-        f"mistakes fall on {half} of {(wrong > 0).sum():,} pairs of cities that are mistaken at all."
+        f"Most often {true} is taken for {taken}: {most} of {counts.loc[true].sum()} photos. Half of the "
+        f"{wrong.sum():,} mistakes fall on {half} of {(wrong > 0).sum():,} pairs of cities that are mistaken at all."
     )
 
 
 def read_errors(within: pd.DataFrame, errors: pd.Series) -> str:
     """Say how far off a method's guesses are: the median, and the share within a region's 200 km."""
     share = within.set_index("threshold_km")["share"]
-    return f"The median guess is {errors.median():,.0f} km off; {share.loc[200]:.1%} lie within 200 km, as far as a region."
+    return f"The median guess is {errors.median():,.0f} km off; {share.loc[200]:.1%} lie within a region's 200 km."
 
 
 def read_risk(curve: pd.DataFrame) -> str:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import nbformat
-import papermill
 import pandas as pd
+import papermill
 import pytest
 
 from geoutils import pipeline, synthetic, tables

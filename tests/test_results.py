@@ -132,13 +132,17 @@ def test_focus_is_the_least_known_city_of_which_something_can_be_said():
 
 def test_sentences_say_what_the_tables_hold():
     counts = pd.DataFrame([[6, 3, 1], [0, 9, 1], [1, 0, 9]], list("abc"), list("abc"))
-    assert results.read_mistakes(counts).startswith("Most often a is taken for b: 3 of 10 photos. Half of the 6 mistakes")
+    assert results.read_mistakes(counts).startswith(
+        "Most often a is taken for b: 3 of 10 photos. Half of the 6 mistakes"
+    )
     assert results.read_mistakes(counts).endswith("fall on 1 of 4 pairs of cities that are mistaken at all.")
     scores = pd.DataFrame({"city": list("abc"), "accuracy": [0.6, 0.9, 0.9], "enough": [True, True, False]})
     scores = scores.assign(ci_low=[0.5, 0.8, 0.8], ci_high=[0.7, 1.0, 1.0])
     said = results.read_cities(scores)
-    assert said == "Best known: b (90%). Least: a (60%). 2 of 3 cities have enough test photos; these differ by more than " \
+    assert (
+        said == "Best known: b (90%). Least: a (60%). 2 of 3 cities have enough test photos; these differ by more than "
         "their intervals."
+    )
     assert "No city" in results.read_cities(scores.assign(enough=False))
     curve = pd.DataFrame({"coverage": [0.25, 0.5, 1.0], "accuracy": [1.0, 0.8, 0.6]})
     assert results.read_risk(curve) == "On the surer half of the photos 80.0% are right, on all of them 60.0%."
