@@ -196,7 +196,7 @@ def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
             cwd=str(NOTEBOOKS),
             execution_timeout=timeout_s,
             progress_bar=False,
-            extra_arguments=["--log-level=40"],  # the kernel warns of its own transport at every start
+            extra_arguments=["--log-level=50"],  # the kernel speaks of its own transport and shutdown
         )
     except (papermill.PapermillExecutionError, TimeoutError) as error:
         failed = error
