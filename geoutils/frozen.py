@@ -121,7 +121,7 @@ def grow(
         shares: of the training photos, first by hash, so that a larger share contains a smaller.
 
     Returns:
-        train_photos, accuracy on validation photos, method; one row a share.
+        training_photos, accuracy on validation photos, method; one row a share.
     """
     of_svm = (searches["method"] == "svm") & (searches["protocol"] == protocol) & searches["taken"]
     best = searches[of_svm & (searches["backbone"] == features.key["backbone"])].iloc[0]
@@ -133,4 +133,4 @@ def grow(
         svm.steps.append(("svm", classifiers.LinearSVM(C=best["C"])))
         score = svm.fit(features.rows[part], city[part]).score(features.rows[val], city[val])
         found.append((int(part.sum()), score, f"SVM, C = {best['C']:g}, {best['preprocess']}"))
-    return pd.DataFrame(found, columns=["train_photos", "accuracy", "method"])
+    return pd.DataFrame(found, columns=["training_photos", "accuracy", "method"])

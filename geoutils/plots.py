@@ -133,9 +133,10 @@ def projection(points: pd.DataFrame, *, origin: str) -> Figure:
 
 
 def accuracy_curve(table: pd.DataFrame, *, x: str, origin: str, by: str = "preprocess") -> Figure:
-    """Draw accuracy against `x` (k, C, train_photos), a line a value of `by`, and ring the best point."""
+    """Draw accuracy against `x` (k, C, training_photos), a line a value of `by`, and ring the best point."""
     top = table.loc[table["accuracy"].idxmax()]
-    edge = ", on the grid's edge" if top[x] in (table[x].min(), table[x].max()) else ""
+    ends = () if x == "training_photos" else (table[x].min(), table[x].max())  # where a search might have gone on
+    edge = ", on the grid's edge" if top[x] in ends else ""
     note = f"best: {x} = {top[x]:,g}{edge}, {top[by]}: {top['accuracy']:.1%}"
     with canvas(f"Accuracy against {x.replace('_', ' ')}", note, origin, percent="y") as (figure, ax):
         _lines(ax, table, x, "accuracy", by)

@@ -65,5 +65,5 @@ def test_growth_ends_at_what_the_search_found_with_all_photos(sample, separable,
     grown = frozen.grow(sample, separable, "photo", search, shares=(0.5, 1.0))
     taken = search[(search["method"] == "svm") & search["taken"]]
     assert grown["accuracy"].iloc[-1] == taken["accuracy"].iloc[0]
-    assert grown["train_photos"].iloc[-1] == (sample["split_photo"] == "train").sum()
-    assert grown["train_photos"].is_monotonic_increasing
+    assert grown["training_photos"].iloc[-1] == (sample["split_photo"] == "train").sum()
+    assert grown["training_photos"].is_monotonic_increasing
