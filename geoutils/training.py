@@ -31,11 +31,10 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
     Goes on from the last checkpoint of a killed run, on a CPU to the bit, and ends at once if this very run (settings,
     weights, photos, labels) is finished, on whatever number of processes.
     `config.folder` gets `model.safetensors`, `model.json` (what is returned), `log.csv` (one row an epoch) and, while
-    it runs, `checkpoint.pt`.
+    it runs, `checkpoint-KEY.pt`.
 
     Raises:
-        ValueError: if the sample lacks photos for the protocol, the folder holds a run with other settings, or the
-            loss diverges.
+        ValueError: if the sample lacks photos for the protocol, or the loss diverges.
     """
     folder, sample = Path(config.folder), read_table(Path(config.sample), "sample")
     train, val = (split_rows(sample, config.protocol, split) for split in ("train", "val"))
@@ -60,7 +59,7 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
         )
         for rows in (train, val)
     ]
-    run = _Run(config, engine, backbone, datasets, folder / "checkpoint.pt", key)
+    run = _Run(config, engine, backbone, datasets, folder, key)
     with deterministic(engine.device):
         best = run.fit(folder / "log.csv")
     description = {
@@ -76,7 +75,7 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
     }
     if engine.is_main_process:
         _write_model(folder, best["model"], backbone, description)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        run.checkpoint.unlink(missing_ok=True)
     engine.wait_for_everyone()
     return description
 
@@ -156,9 +155,10 @@ def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.
 class _Run:
     """The state of one fine-tuning: what a checkpoint holds, and the loop that moves it on."""
 
-    def __init__(self, config, engine, backbone, datasets, checkpoint: Path, key: str) -> None:
-        self.config, self.engine, self.checkpoint = config, engine, checkpoint
-        self.key = f"{key}, processes: {engine.num_processes}"  # they decide the shuffle and the steps of an epoch
+    def __init__(self, config, engine, backbone, datasets, folder: Path, key: str) -> None:
+        self.config, self.engine = config, engine
+        # the number of processes decides the shuffle and the steps of an epoch; another run's checkpoint lies apart
+        self.checkpoint = folder / f"checkpoint-{content_key([key, engine.num_processes])}.pt"
         self.train_set, self.val_set = datasets
         torch.manual_seed(config.seed)  # Accelerate's shuffle starts from it
         network = backbone.network.to(memory_format=torch.channels_last)
@@ -250,7 +250,7 @@ class _Run:
         total = self.total()
         if not self.engine.is_main_process:
             return
-        state = {name: getattr(self, name) for name in ("key", "epoch", "batch", "log", "best")} | {"sums": total}
+        state = {name: getattr(self, name) for name in ("epoch", "batch", "log", "best")} | {"sums": total}
         state["scaler"] = self.engine.scaler.state_dict() if self.engine.scaler else None  # only with fp16
         state["model"] = self.engine.unwrap_model(self.network).state_dict()
         state["optimizer"] = self.optimizer.state_dict()
@@ -258,15 +258,10 @@ class _Run:
             torch.save(state, temporary)
 
     def resume(self) -> None:
-        """Take up the state of a killed run of the same key, if there is one."""
+        """Take up the state of a killed run of the same settings, weights, photos and processes, if there is one."""
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        if state["key"] != self.key:
-            raise ValueError(
-                f"{self.checkpoint} was left by a run with other settings, weights, photos or number of processes: "
-                "delete it to start this one, or give this run another folder"
-            )
         self.engine.unwrap_model(self.network).load_state_dict(state.pop("model"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
         if scaler := state.pop("scaler"):

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -174,16 +175,27 @@ def test_auxiliary_losses_count_three_tenths_each():
     torch.testing.assert_close(recipe.loss_of(tuple(logits), labels), a + 0.3 * b + 0.3 * c)
 
 
-def test_checkpoint_of_other_settings_is_refused(config, monkeypatch):
+@pytest.mark.parametrize("what", ["settings", "processes"])
+def test_checkpoint_of_another_run_is_neither_taken_nor_lost(config, monkeypatch, what):
     def dies(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training._Run, "end_epoch", dies)
     config = dataclasses.replace(config, checkpoint_steps=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training._Run, "end_epoch", dies)
+        training.finetune(config)
+    (left,) = Path(config.folder).glob("checkpoint-*.pt")
+    if what == "settings":
+        config = dataclasses.replace(config, learning_rate=0.002)
+    else:
+        monkeypatch.setattr(training.Accelerator, "num_processes", 2)
+    steps, resume = [], training._Run.resume
+    monkeypatch.setattr(training._Run, "resume", lambda run: (resume(run), steps.append((run.epoch, run.batch)))[0])
+    monkeypatch.setattr(training._Run, "fit", dies)
     with pytest.raises(KeyboardInterrupt):
         training.finetune(config)
-    with pytest.raises(ValueError, match="other settings"):
-        training.finetune(dataclasses.replace(config, learning_rate=0.5))
+    assert steps == [(0, 0)]
+    assert left.exists()
 
 
 def test_diverging_loss_says_what_to_lower(config):
@@ -218,19 +230,6 @@ def test_scaler_of_half_precision_is_resumed(config, tmp_path, monkeypatch):
     training.finetune(config)
     assert scales[1] > 2.0
     assert scales[2] == scales[1]
-
-
-def test_checkpoint_of_another_number_of_processes_is_refused(config, monkeypatch):
-    def dies(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training._Run, "end_epoch", dies)
-    config = dataclasses.replace(config, checkpoint_steps=1)
-    with pytest.raises(KeyboardInterrupt):
-        training.finetune(config)
-    monkeypatch.setattr(training.Accelerator, "num_processes", 2)
-    with pytest.raises(ValueError, match="processes"):
-        training.finetune(config)
 
 
 def test_cudnn_is_deterministic_on_cuda_only_and_only_inside():
