@@ -181,9 +181,10 @@ def test_checkpoint_of_another_run_is_neither_taken_nor_lost(config, monkeypatch
         raise KeyboardInterrupt
 
     config = dataclasses.replace(config, checkpoint_steps=1)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(training._Run, "end_epoch", dies)
-        training.finetune(config)
+        with pytest.raises(KeyboardInterrupt):
+            training.finetune(config)
     (left,) = Path(config.folder).glob("checkpoint-*.pt")
     if what == "settings":
         config = dataclasses.replace(config, learning_rate=0.002)
