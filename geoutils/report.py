@@ -71,9 +71,11 @@ def table1_text(run_dir: Path) -> str:
     if table.empty:
         return "this profile wrote no results/table1.csv"
     percent = {name: table[name].map("{:.1%}".format) for name in ("accuracy", "ci_low", "ci_high")}
-    paper = table["paper"].map(lambda share: "" if pd.isna(share) else f"{share:.2%}")
-    shown = table.drop(columns=["origin", "top5", "name"]).assign(**percent, paper=paper)
-    return f"\nTable I -- {origin_of(table)}\n{shown.to_string(index=False)}\n"
+    shown = table.drop(columns=["origin", "top5", "name", "paper"]).assign(**percent)
+    paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
+    said = ", ".join(f"{row.method} {row.backbone} {row.paper:.2%}" for row in paper.itertuples())
+    apart = f"\nthe paper's own, on its own photos: {said}" if said else ""
+    return f"\nTable I -- {origin_of(table)}\n{shown.to_string(index=False)}\n{apart}\n"
 
 
 def _csv(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
