@@ -26,7 +26,7 @@ class ShownFigure(Figure):
     """A figure that shows itself in a notebook without pyplot."""
 
     def _repr_png_(self) -> bytes:
-        self.savefig(buffer := io.BytesIO(), format="png")
+        self.savefig(buffer := io.BytesIO(), format="png", metadata={"Description": told_by(self)})
         return buffer.getvalue()
 
 
@@ -118,7 +118,11 @@ def show(exhibit: Exhibit, path: Path) -> Exhibit:
     if not isinstance(exhibit, Figure):
         write_text(path, exhibit.get_root().render())
         return exhibit
-    words = ". ".join(dict.fromkeys(text.get_text() for text in exhibit.texts if text.get_text()))
     with atomic_path(path) as temporary:
-        exhibit.savefig(temporary, metadata={"Description": words})
+        exhibit.savefig(temporary, metadata={"Description": told_by(exhibit)})
     return exhibit
+
+
+def told_by(figure: Figure) -> str:
+    """Return the words on a figure, once each, which pages use as its alt text."""
+    return ". ".join(dict.fromkeys(text.get_text() for text in figure.texts if text.get_text()))

@@ -1,6 +1,7 @@
 """Run a profile's notebooks headless, in order, and turn them into pages."""
 
 import base64
+import html
 import io
 import re
 import shutil
@@ -221,17 +222,18 @@ def export_html(notebook: Path) -> Path:
     content.metadata.pop("widgets", None)  # they live in JupyterLab only: a page would load their code
     page, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": notebook.stem}})
     page = re.sub(r"<script[^>]*\ssrc=\"\"[^>]*>\s*</script>", "", page)
-    page = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", _as_webp, page)
+    page = re.sub(r'alt="[^"]*"([^>]*? src=")data:image/png;base64,([^"]+)', _as_webp, page)
     return write_text(notebook.with_suffix(".html"), _stamped(page, notebook.parents[1]))
 
 
 def _as_webp(picture: re.Match[str]) -> str:
-    """Return a PNG picture's address as that of a WebP picture of a fourth of the bytes."""
+    """Return a PNG picture as a WebP picture of a fourth of the bytes, with the words that it carries as alt text."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(base64.b64decode(picture[1]))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(picture[2]))) as image:
+        alt = html.escape(image.info.get("Description", "a picture").replace("\n", ". "))
         image.convert("RGB").save(buffer := io.BytesIO(), "webp", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return f'alt="{alt}"{picture[1]}data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
 def _stamped(page: str, run_dir: Path) -> str:

@@ -95,6 +95,7 @@ def test_every_page_of_a_run_opens_offline_without_a_complaint_and_says_that_pho
     for path in pages:
         page = visit(path)
         assert path.stat().st_size < 5_000_000, path.name
+        assert "No description has been provided" not in path.read_text(), path.name
         real = path.stem == "leading_cities"  # drawn from real positions, whatever the run
         assert real or page.locator(".watermark").count() or path.name == "index.html", path.name
         assert real or "SYNTHETIC" in page.locator("body").inner_text(), path.name
