@@ -6,7 +6,7 @@ could not be read.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SOME_UNREADABLE = 3
@@ -26,39 +26,39 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deep-im2gps", description="In which city was this photo taken?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run a profile's notebooks headless and write its report")
+    def command(name: str, action: Callable[[argparse.Namespace], int | None], told: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=told)
+        added.set_defaults(action=action)
+        return added
+
+    run = command("run", _run, "run a profile's notebooks headless and write its report")
     run.add_argument("profile", type=Path, help="such as profiles/sample.yaml")
     run.add_argument("--set", action="append", default=[], metavar="STEP.PARAMETER=VALUE", dest="settings")
     run.add_argument("--run-dir", type=Path, help="folder to write; default runs/<profile's name>")
-    run.set_defaults(action=_run)
 
-    predict = commands.add_parser("predict", help="name the city of photos with a finished run's method")
+    predict = command("predict", _predict, "name the city of photos with a finished run's method")
     predict.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
     predict.add_argument("--run", type=Path, required=True, help="a finished run, such as runs/own")
     predict.add_argument("--method", help="a name under RUN/predictions; default: what validated best")
     predict.add_argument("--out", type=Path, help="write a .csv or .html file instead of printing")
     predict.add_argument("--min-confidence", type=float, help="below it: none of these; default: set on validation")
     predict.add_argument("--allow-synthetic", action="store_true", help="take a method that learnt from drawings")
-    predict.set_defaults(action=_predict)
 
-    train = commands.add_parser("train", help="fine-tune from a config file, also under torchrun")
+    train = command("train", _train, "fine-tune from a config file, also under torchrun")
     train.add_argument("config", type=Path)
-    train.set_defaults(action=_train)
 
-    weights = commands.add_parser("weights", help="list, fetch or check weight files")
+    weights = command("weights", _weights, "list, fetch or check weight files")
     weights.add_argument("what", choices=["list", "fetch", "check"])
     weights.add_argument("name", nargs="?", help="a network to fetch, or a file to check")
-    weights.set_defaults(action=_weights)
 
-    collect = commands.add_parser("collect", help="collect openly licensed photos of cities from Wikimedia Commons")
+    collect = command("collect", _collect, "collect openly licensed photos of cities from Wikimedia Commons")
     collect.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
     collect.add_argument("--cities", type=int, default=37, help="so many of the most photographed")
     collect.add_argument("--per-city", type=int, default=300)
     collect.add_argument("--contact", help="your e-mail or page, which Wikimedia asks for")
     collect.add_argument("--rebuild", type=Path, metavar="MANIFEST", help="get the set of a published manifest again")
-    collect.set_defaults(action=_collect)
 
-    sample = commands.add_parser("sample", help="draw photos from a corpus larger than memory")
+    sample = command("sample", _sample, "draw photos from a corpus larger than memory")
     sample.add_argument("path", type=Path, help="the corpus, as its reader wants it")
     sample.add_argument("--reader", required=True, help="im2gps, yfcc100m, mp16, osv5m, test_list, table or auto")
     sample.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
@@ -69,11 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--per-city", type=int, default=10_000, help="photos to draw; splits share them by hash")
     sample.add_argument("--cluster", metavar="ADDRESS", help="a dask.distributed scheduler; default: this process")
     sample.add_argument("--seed", type=int, default=0)
-    sample.set_defaults(action=_sample)
 
-    figures = commands.add_parser("figures", help="draw README's pictures from a finished run")
+    figures = command("figures", _figures, "draw README's pictures from a finished run")
     figures.add_argument("run", type=Path)
-    figures.set_defaults(action=_figures)
     return parser
 
 
@@ -170,8 +168,7 @@ def _sample(given: argparse.Namespace) -> None:
 def _figures(given: argparse.Namespace) -> None:
     from geoutils import figures
 
-    for path in figures.draw(given.run):
-        print(path)
+    print(*figures.draw(given.run), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDED_PACKAGES = (
-    "deep-im2gps",
-    "torch",
-    "torchvision",
-    "timm",
-    "scikit-learn",
-    "numpy",
-    "pandas",
-    "pillow",
-)
+RECORDED_PACKAGES = ("deep-im2gps", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pandas", "pillow")
 
 
 def under_root(path: str | Path) -> Path:

@@ -1,8 +1,6 @@
 """Networks by name: how each is built, what it expects of a photo, and the layer that gives features."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +71,11 @@ class Headless(nn.Module):
         self.classifier = nn.Linear(self.classifier.in_features, num_classes)
 
 
-def build_vgg16(num_classes: int) -> Headless:
-    """Build torchvision's VGG16, which is also Caffe's, as trunk and classifier."""
+def build_vgg16() -> Headless:
+    """Build torchvision's VGG16 as trunk and classifier; it is also Caffe's, layer by layer under other names."""
     from torchvision import models
 
-    return without_head(models.vgg16(weights=None, num_classes=num_classes))
+    return without_head(models.vgg16(weights=None))
 
 
 CAFFE_NETWORKS = {
@@ -99,10 +97,9 @@ def load(
     """Build a network by name and load its weights.
 
     Args:
-        name: a key of `CAFFE_NETWORKS` or `weights.PLACES365`, "efficientnet_lite0", "torchvision/<name>", or any
-            timm name.
-        weights_from: "default" (the network's own: bundled, or fetched before), "available" (its own if they are on
-            this machine, else random ones), "pretrained" (downloaded by timm or torchvision), "random", or a file.
+        name: a key of `weights.published()`, "torchvision/<name>", or any timm name.
+        weights_from: "default" or "pretrained" (the network's own: bundled, fetched before, or downloaded by timm or
+            torchvision), "available" (its own if they are on this machine, else random ones), "random", or a file.
         size: side of the input in pixels; None takes the network's own.
         warp: squeeze the photo into a square, as Caffe's tools do, or keep its aspect; None takes the network's own.
         num_classes: puts a fresh classifier of this width on it. None keeps the one of the weights; the paper's
@@ -113,145 +110,117 @@ def load(
         ValueError: for a name that is not known, naming those that are near; for weights that do not fit.
         FileNotFoundError: for a weight file that is not there, saying how to get it.
     """
+    known = weights.published()
     if weights_from == "available":
-        weights_from = "random" if name in weights.WEIGHT_FILES and not weights.locate(name) else "default"
+        weights_from = "random" if name in known and not weights.locate(name) else "default"
+    file = _weight_file(name, weights_from)
+    label, sha256, unfilled = "random", None, []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = _build(name, weights_from)
+        network, preprocessing, layer = _build(name, downloaded=file is None and weights_from != "random")
+        if file:
+            unfilled = weights.load(network, file, whole=name not in CAFFE_NETWORKS)
+            label, sha256 = known[name].weights if file == weights.locate(name) else file.name, file_sha256(file)
+        elif weights_from != "random":
+            label, sha256 = "ImageNet", weights.state_sha256(network)
+        if name not in CAFFE_NETWORKS:
+            network = without_head(network)
+        width = network.get_submodule(network.new_layers()[-1]).in_features
         if num_classes is not None:
-            backbone.network.replace_classifier(num_classes)
-    backbone.network.eval()
-    preprocessing = backbone.preprocessing.at_size(size)
+            network.replace_classifier(num_classes)
+    if file and name in CAFFE_NETWORKS:
+        if beside := sorted(file.parent.glob("*.binaryproto")):
+            preprocessing = replace(preprocessing, mean=caffe.read_binaryproto(beside[0]))
+        elif known[name].mean == "image":
+            label += " (mean colour)"  # not what they were trained with, and a table must not hide it
+    preprocessing = preprocessing.at_size(size)
     if warp is not None:
         preprocessing = replace(preprocessing, warp=warp)
     made_with = {"name": name, "weights_from": str(weights_from), "size": size, "warp": warp, "seed": seed}
-    return replace(backbone, preprocessing=preprocessing, made_with=made_with)
+    return Backbone(name, network.eval(), preprocessing, layer, width, label, sha256, made_with, tuple(unfilled))
 
 
 def without_head(network: nn.Module) -> Headless:
-    """Split a torchvision network at its last linear layer into trunk and classifier; the weights stay.
+    """Split a network at its classifier (timm tells which, torchvision has it last) into trunk and classifier.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if that is no linear layer.
     """
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"{type(network).__name__} has no linear layer as its classifier: take another network")
-    last = linear[-1]
-    head = network.get_submodule(last)
-    network.set_submodule(last, nn.Identity())
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    head = network.get_classifier() if hasattr(network, "get_classifier") else linear[-1] if linear else None
+    if not isinstance(head, nn.Linear):
+        raise ValueError(
+            f"{type(network).__name__} can't be used: its classifier is no linear layer, but {type(head).__name__}"
+        )
+    path = next(path for path, module in network.named_modules() if module is head)
+    network.set_submodule(path, nn.Identity())
     return Headless(network, head)
 
 
-def _build(name: str, weights_from: str | Path) -> Backbone:
-    if name in CAFFE_NETWORKS:
-        return _caffe(name, weights_from)
-    if name in weights.PLACES365:
-        return _torchvision(name, name.removeprefix("places365_"), weights_from)
-    if name.startswith("torchvision/"):
-        return _torchvision(name, name.removeprefix("torchvision/"), weights_from)
-    return _timm(name, weights_from)
-
-
-def _caffe(name: str, weights_from: str | Path) -> Backbone:
-    """Build one of the paper's networks, or VGG16; the mean image beside its weights is used if there is one."""
-    known, network = weights.WEIGHT_FILES[name], CAFFE_NETWORKS[name](1_000)
-    mean, label, sha256, unfilled = PLACES_MEAN_BGR, "random", None, []
-    if weights_from != "random":
-        path = _weight_file(name, weights_from)
-        unfilled = weights.load_caffe(network, caffe.read_caffemodel(path))
-        label, sha256, beside = _label(name, path), file_sha256(path), weights.mean_beside(path)
-        if beside is not None:
-            mean = beside
-        elif known.mean_image:
-            label += " (mean colour)"  # not what they were trained with, and a table must not hide it
-    how = Preprocessing(known.size, 256, warp=True, bgr=True, scale=1.0, mean=mean, std=(1.0, 1.0, 1.0))
-    return Backbone(name, network, how, known.layer, known.width, label, sha256, unfilled=tuple(unfilled))
-
-
-def _torchvision(name: str, short: str, weights_from: str | Path) -> Backbone:
-    from torchvision import models
-
-    if short not in models.list_models(models):
-        raise ValueError(f"torchvision has no network {short!r}; it has {', '.join(models.list_models(models))}")
-    places = name in weights.PLACES365
-    downloaded = not places and weights_from in ("default", "pretrained")
-    options = {"num_classes": 365} if places else {"weights": "DEFAULT" if downloaded else None}
-    if short in AUXILIARY_HEADS:  # whose outputs a single classifier can't replace
-        options |= {"aux_logits": False, "init_weights": not downloaded}
-    network = models.get_model(short, **options)
-    label, sha256 = _filled(name, network, weights_from, downloaded)
-    wrapped = without_head(network)
-    how = Preprocessing(224, 256) if places else _torchvision_preprocessing(short)
-    return Backbone(name, wrapped, how, "penultimate", wrapped.classifier.in_features, label, sha256)
-
-
-def _torchvision_preprocessing(short: str) -> Preprocessing:
-    """Return what the weights that torchvision publishes for a network were made for."""
-    from torchvision import models
-
-    expects = models.get_model_weights(short).DEFAULT.transforms()
-    return Preprocessing(
-        size=expects.crop_size[0],
-        resize=expects.resize_size[0],
-        mean=tuple(expects.mean),
-        std=tuple(expects.std),
-        bicubic=expects.interpolation.value == "bicubic",
-    )
-
-
-def _timm(name: str, weights_from: str | Path) -> Backbone:
-    import timm
-
-    known = "tf_efficientnet_lite0" if name == "efficientnet_lite0" else name
-    if not timm.is_model(known):
-        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:8]) or "see timm.list_models()"
-        raise ValueError(f"no network is called {name!r}; near: {near}")
-    bundled = name == "efficientnet_lite0" and weights_from == "default"
-    downloaded = weights_from in ("default", "pretrained") and not bundled
-    network = timm.create_model(known, pretrained=downloaded)
-    expects = timm.data.resolve_model_data_config(network)
-    size = expects["input_size"][-1]
-    preprocessing = Preprocessing(
-        size=size,
-        resize=int(size / expects["crop_pct"]),
-        mean=tuple(expects["mean"]),
-        std=tuple(expects["std"]),
-        bicubic=expects["interpolation"] == "bicubic",
-    )
-    label, sha256 = _filled(name, network, weights.lite0_file() if bundled else weights_from, downloaded)
-    head = network.get_classifier()
-    if not isinstance(head, nn.Linear):
-        raise ValueError(f"{name} can't be used: its classifier is no linear layer, but {type(head).__name__}")
-    network.reset_classifier(0)
-    return Backbone(name, Headless(network, head), preprocessing, "pooled", head.in_features, label, sha256)
-
-
-def _filled(name: str, network: nn.Module, weights_from: str | Path, downloaded: bool) -> tuple[str, str | None]:
-    """Fill a torch network with a file's weights, unless its library downloaded them; return label and checksum."""
-    if downloaded:
-        return "ImageNet", weights.state_sha256(network)
-    if weights_from == "random":
-        return "random", None
-    path = _weight_file(name, weights_from)
-    weights.load_state(network, path)
-    return _label(name, path), file_sha256(path)
-
-
-def _weight_file(name: str, weights_from: str | Path) -> Path:
+def _weight_file(name: str, weights_from: str | Path) -> Path | None:
+    """Find the file of a network's weights; None for random ones, and for those that a library downloads."""
     if weights_from in ("default", "pretrained"):
-        return weights.require(name)
+        return weights.require(name) if name in weights.published() else None
+    if weights_from == "random":
+        return None
     path = Path(weights_from)
     if not path.exists():
         raise FileNotFoundError(f"no weight file {path}; give a file, 'default', 'pretrained' or 'random'")
     return path
 
 
-def _label(name: str, path: Path) -> str:
-    """Say in a word what weights these are: the collection they were trained on, or else the file."""
-    if path == weights.lite0_file():
-        return "ImageNet"
-    return weights.WEIGHT_FILES[name].label if path == weights.locate(name) else path.name
+def _build(name: str, *, downloaded: bool = False) -> tuple[nn.Module, Preprocessing, str]:
+    """Build a network as its weights have it; return it, what it expects of a photo, and the layer of its features."""
+    if name in CAFFE_NETWORKS:
+        known, std = weights.published()[name], (1.0, 1.0, 1.0)
+        how = Preprocessing(known.input, 256, warp=True, bgr=True, scale=1.0, mean=PLACES_MEAN_BGR, std=std)
+        return CAFFE_NETWORKS[name](), how, known.layer
+    if name.startswith("places365_") and name in weights.published():
+        from torchvision import models
+
+        network = models.get_model(name.removeprefix("places365_"), num_classes=365)
+        return network, Preprocessing(224, 256), "penultimate"
+    if name.startswith("torchvision/"):
+        return _torchvision(name.removeprefix("torchvision/"), downloaded)
+    return _timm(name, downloaded)
+
+
+def _torchvision(name: str, downloaded: bool) -> tuple[nn.Module, Preprocessing, str]:
+    from torchvision import models
+
+    if name not in models.list_models(models):
+        raise ValueError(f"torchvision has no network {name!r}; it has {', '.join(models.list_models(models))}")
+    options = {"weights": "DEFAULT" if downloaded else None}
+    if name in AUXILIARY_HEADS:  # whose outputs a single classifier can't replace
+        options |= {"aux_logits": False, "init_weights": not downloaded}
+    expects = models.get_model_weights(name).DEFAULT.transforms()
+    preprocessing = Preprocessing(
+        size=expects.crop_size[0],
+        resize=expects.resize_size[0],
+        mean=tuple(expects.mean),
+        std=tuple(expects.std),
+        bicubic=expects.interpolation.value == "bicubic",
+    )
+    return models.get_model(name, **options), preprocessing, "penultimate"
+
+
+def _timm(name: str, downloaded: bool) -> tuple[nn.Module, Preprocessing, str]:
+    import timm
+
+    known = "tf_efficientnet_lite0" if name == "efficientnet_lite0" else name
+    if not timm.is_model(known):
+        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:8]) or "see timm.list_models()"
+        raise ValueError(f"no network is called {name!r}; near: {near}")
+    network = timm.create_model(known, pretrained=downloaded)
+    expects = timm.data.resolve_model_data_config(network)
+    preprocessing = Preprocessing(
+        size=expects["input_size"][-1],
+        resize=int(expects["input_size"][-1] / expects["crop_pct"]),
+        mean=tuple(expects["mean"]),
+        std=tuple(expects["std"]),
+        bicubic=expects["interpolation"] == "bicubic",
+    )
+    return network, preprocessing, "pooled"
 
 
 def check_weights(path: Path) -> list[str]:
@@ -266,29 +235,19 @@ def check_weights(path: Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.name.endswith((".tar.gz", ".tgz", ".zip")):
+    if path.name.endswith((".tar.gz", ".tgz")):
         return [f"{path.name}: an archive; unpack it and check what it holds"]
     if path.suffix == ".binaryproto":
         return [f"{path.name}: a Caffe mean image of shape {caffe.read_binaryproto(path).shape}, BGR, 0 to 255"]
+    given, of_caffe = weights.read(path), path.suffix == ".caffemodel"
     with torch.device("meta"):  # shapes without memory
-        if path.suffix == ".caffemodel":
-            given = caffe.read_caffemodel(path)
-            kind = f"a Caffe network, {len(given)} layers with weights"
-            faults = {name: weights.caffe_mismatches(build(1_000), given) for name, build in CAFFE_NETWORKS.items()}
-        else:
-            given = weights.read_state(path)
-            kind = f"a torch checkpoint, {len(given)} tensors"
-            faults = {name: weights.state_mismatches(build(), given) for name, build in _torch_networks().items()}
+        faults = {
+            name: weights.mismatches(_build(name)[0], given, whole=not of_caffe)
+            for name in weights.published()
+            if (name in CAFFE_NETWORKS) == of_caffe
+        }
+    kind = "Caffe network" if of_caffe else "torch checkpoint"
     fits = [f"it fits {name}" for name, wrong in faults.items() if not wrong]
     nearest = min(faults, key=lambda name: len(faults[name]))
-    return [f"{path.name}: {kind}", *(fits or [f"it fits no known network; {nearest}: {faults[nearest][0]}"])]
-
-
-def _torch_networks() -> dict[str, Callable[[], nn.Module]]:
-    import timm
-    from torchvision import models
-
-    places = {
-        name: partial(models.get_model, name.removeprefix("places365_"), num_classes=365) for name in weights.PLACES365
-    }
-    return {"efficientnet_lite0": partial(timm.create_model, "tf_efficientnet_lite0"), **places}
+    found = fits or [f"it fits no known network; {nearest}: {faults[nearest][0]}"]
+    return [f"{path.name}: a {kind} of {len(given)} tensors", *found]

@@ -6,22 +6,17 @@ enter a network. Field numbers: caffe.proto; wire format: protobuf.dev/programmi
 
 import mmap
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
-
 _VARINT, _LENGTH, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types; the fixed ones with their sizes
-_V1_LAYER, _LAYER = 2, 100  # of NetParameter
-_V1_NAME, _V1_BLOBS, _V0_LAYER = 4, 6, 1  # of V1LayerParameter
-_NAME, _BLOBS = 1, 7  # of LayerParameter
+_FORMS = {2: (4, 6), 100: (1, 7)}  # of NetParameter: V1 and current layers, with the fields of name and blobs in each
+_V1_LAYER, _V0_LAYER = 2, 1  # a V1 layer can hold an older one
 _LEGACY_SHAPE, _DATA, _SHAPE, _DOUBLES = (1, 2, 3, 4), 5, 7, 8  # of BlobProto
 _DIMENSION = 1  # of BlobShape
 _V0_ADVICE = (
@@ -46,13 +41,12 @@ def read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
     with _explained(path, "Caffe network"):
         layers = {}
         _, network = _parse(_mapped(path))
-        for message in network[_V1_LAYER]:
-            _, fields = _parse(message)
-            if fields[_V0_LAYER]:
-                raise ValueError(_V0_ADVICE)
-            layers |= _layer(fields, _V1_NAME, _V1_BLOBS)
-        for message in network[_LAYER]:
-            layers |= _layer(_parse(message)[1], _NAME, _BLOBS)
+        for form, (name, blobs) in _FORMS.items():
+            for _, fields in map(_parse, network[form]):
+                if form == _V1_LAYER and fields[_V0_LAYER]:
+                    raise ValueError(_V0_ADVICE)
+                if fields[blobs]:
+                    layers[b"".join(fields[name]).decode()] = [_blob(message) for message in fields[blobs]]
         if not layers:
             raise ValueError("it holds no layer with weights")
     return layers
@@ -72,74 +66,15 @@ def read_binaryproto(path: Path) -> np.ndarray:
     """
     with _explained(path, "Caffe mean image"):
         mean = _blob(_mapped(path))
-        shape = _unpadded(mean.shape)
+        shape = unpadded(mean.shape)
         if len(shape) != 3 or shape[0] != 3:
             raise ValueError(f"expected a shape (3, height, width), found {mean.shape}")
     return mean.reshape(shape).copy()
 
 
-def caffe_layers(network: "torch.nn.Module", *, skip: Iterable[str] = ()) -> dict[str, "torch.nn.Module"]:
-    """Map Caffe's layer names to the modules that hold weights: a name is the module's path with "/" for ".".
-
-    Args:
-        network: from `networks`, or a torch.nn.ModuleDict of another network's modules under Caffe's names.
-        skip: paths of modules to leave out, such as `network.new_layers()`.
-    """
-    left_out = set(skip)
-    return {
-        path.replace(".", "/"): module
-        for path, module in network.named_modules()
-        if path not in left_out and next(module.parameters(recurse=False), None) is not None
-    }
-
-
-def mismatches(
-    network: "torch.nn.Module", layers: Mapping[str, list[np.ndarray]], *, skip: Iterable[str] = ()
-) -> list[str]:
-    """Say which layers of a network the weights of a file do not fit.
-
-    Args:
-        network, skip: as for `caffe_layers`.
-        layers: from `read_caffemodel`.
-
-    Returns:
-        One phrase a layer; none if every layer of the network finds its weights.
-    """
-    faults = []
-    for name, module in caffe_layers(network, skip=skip).items():
-        expected = [tuple(parameter.shape) for parameter in module.parameters(recurse=False)]
-        found = [blob.shape for blob in layers.get(name, [])]
-        if [_unpadded(shape) for shape in found] != [_unpadded(shape) for shape in expected]:
-            faults.append(f"layer {name!r} needs blobs of shapes {expected}, found {found or 'none'}")
-    return faults
-
-
-def load_into(
-    network: "torch.nn.Module", layers: Mapping[str, list[np.ndarray]], *, skip: Iterable[str] = ()
-) -> list[str]:
-    """Copy a file's weights into a network by layer name, after every shape was checked.
-
-    Args:
-        network, layers, skip: as for `mismatches`.
-
-    Returns:
-        The file's layers that were not used: the skipped ones, and those that the network does not have.
-
-    Raises:
-        ValueError: naming each layer that does not match; the network is then unchanged.
-    """
-    import torch
-
-    skip = list(skip)
-    if faults := mismatches(network, layers, skip=skip):
-        raise ValueError(f"the weights do not fit this {type(network).__name__}: {'; '.join(faults)}")
-    modules = caffe_layers(network, skip=skip)
-    with torch.no_grad():
-        for name, module in modules.items():
-            for parameter, blob in zip(module.parameters(recurse=False), layers[name], strict=True):
-                # torch wants aligned, writable memory: one blob at a time is copied on its way
-                parameter.copy_(torch.from_numpy(np.array(blob)).view(parameter.shape))
-    return [name for name in layers if name not in modules]
+def unpadded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without the ones that lead it: old files pad every shape to four axes."""
+    return tuple(dropwhile(lambda side: side == 1, shape))
 
 
 @contextmanager
@@ -186,12 +121,6 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
     raise ValueError("it ends, or turns into something else, in the middle of a number")
 
 
-def _layer(fields: dict[int, list[memoryview]], name: int, blobs: int) -> dict[str, list[np.ndarray]]:
-    if not fields[blobs]:
-        return {}
-    return {b"".join(fields[name]).decode(): [_blob(message) for message in fields[blobs]]}
-
-
 def _blob(message: memoryview) -> np.ndarray:
     numbers, strings = _parse(message)
     parts = [np.frombuffer(part, "<f4") for part in strings[_DATA]]
@@ -214,7 +143,3 @@ def _dimensions(message: memoryview) -> list[int]:
             dimension, position = _varint(part, position)
             dimensions[_DIMENSION].append(dimension)
     return dimensions[_DIMENSION]
-
-
-def _unpadded(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(dropwhile(lambda side: side == 1, shape))

@@ -138,10 +138,8 @@ def eligibility_table(
     Returns:
         radius_km, min_photos, cities (their number); a row a combination.
     """
-    rows = []
-    for radius_km in radii_km:
-        photos = count_photos(positions, cities, radius_km)["photos"] * scale
-        rows += [(radius_km, minimum, int((photos >= minimum).sum())) for minimum in min_photos]
+    counts = {radius_km: count_photos(positions, cities, radius_km)["photos"] * scale for radius_km in radii_km}
+    rows = [(radius, least, int((photos >= least).sum())) for radius, photos in counts.items() for least in min_photos]
     return pd.DataFrame(rows, columns=["radius_km", "min_photos", "cities"])
 
 

@@ -32,24 +32,22 @@ _PATIENCE = 20  # L-BFGS iterations over which progress is judged
 
 def preprocess(scaling: str) -> Pipeline:
     """Return a feature scaling, to be fitted on training rows: "raw", "normalised" (rows of length 1) or
-    "centred" (minus the training mean, then length 1). The last two make a scaled copy of X in memory.
+    "centred" (minus the training mean, then length 1). The last two overwrite the rows that they are given: of a
+    copy from a large memory map no second one may fit.
     """
-    centred = [StandardScaler(with_std=False), Normalizer(copy=False)]
-    steps = {"raw": ["passthrough"], "normalised": [Normalizer()], "centred": centred}
+    length = Normalizer(copy=False)
+    centred = [StandardScaler(with_std=False, copy=False), length]
+    steps = {"raw": ["passthrough"], "normalised": [length], "centred": centred}
     if scaling not in steps:
         raise ValueError(f"scaling is one of {sorted(steps)}; found {scaling!r}")
     return make_pipeline(*steps[scaling])
 
 
-def top_k(scores: ArrayLike, classes: ArrayLike, k: int = 5) -> np.ndarray:
-    """Return the k best classes a row, best first, shape (n, min(k, classes)); ties go to the earlier class."""
-    return np.asarray(classes)[np.argsort(-np.asarray(scores), axis=1, kind="stable")[:, :k]]
-
-
 class _Scoring(ClassifierMixin, BaseEstimator):
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the best-scored class a row, shape (n,)."""
-        return top_k(self.decision_function(X), self.classes_, 1)[:, 0]
+        """Return the best-scored class a row, shape (n,); ties go to the earlier class."""
+        best = self.decision_function(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _labels(self, y: ArrayLike) -> np.ndarray:
         check_classification_targets(y)
@@ -259,14 +257,11 @@ def search_C(
 ) -> pd.DataFrame:
     """Score a LinearSVM (with its `options`) on validation rows for each C, smallest first, warm-started.
 
-    Returns C, accuracy, objective, converged, best (the smallest C of the highest accuracy) and on_edge (the best
-    lies at an end of the grid: search further), one row a C.
+    Returns C, accuracy and on_edge (an end of the grid: if it is the best, search further), one row a C.
     """
     models = tqdm(LinearSVM(**options).path(X, y, sorted(Cs)), "SVM", len(Cs), delay=5)
-    rows = [(model.C, model.score(X_val, y_val), model.objective_, model.converged_) for model in models]
-    table = pd.DataFrame(rows, columns=["C", "accuracy", "objective", "converged"])
-    table["best"] = table.index == table["accuracy"].idxmax()
-    return table.assign(on_edge=table["best"] & table["C"].isin([min(Cs), max(Cs)]))
+    table = pd.DataFrame([(model.C, model.score(X_val, y_val)) for model in models], columns=["C", "accuracy"])
+    return table.assign(on_edge=table["C"].isin([min(Cs), max(Cs)]))
 
 
 def search_k(
@@ -274,14 +269,13 @@ def search_k(
 ) -> pd.DataFrame:
     """Score a KNN (with its `options`) on validation rows for each k up to the training rows, from one search.
 
-    Returns k, accuracy and best (the smallest k of the highest accuracy), one row a k.
+    Returns k and accuracy, one row a k.
     """
     ks = sorted(k for k in ks if k <= len(X)) or [min(ks)]
     knn = KNN(**options).fit(X, y)
     found = knn.kneighbors(X_val, ks[-1])
-    guesses = [top_k(knn.votes(*found, k), knn.classes_, 1)[:, 0] for k in ks]
-    table = pd.DataFrame({"k": ks, "accuracy": [np.mean(guess == np.asarray(y_val)) for guess in guesses]})
-    return table.assign(best=table.index == table["accuracy"].idxmax())
+    guesses = [knn.classes_[knn.votes(*found, k).argmax(axis=1)] for k in ks]
+    return pd.DataFrame({"k": ks, "accuracy": [np.mean(guess == np.asarray(y_val)) for guess in guesses]})
 
 
 def _device(name: str | None) -> torch.device:

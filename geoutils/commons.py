@@ -4,32 +4,30 @@ A folder gets images/, photos.parquet, rejected.csv, summary.csv, manifest.csv (
 and ATTRIBUTION.csv (the only file with names, as the licences demand; an image that it does not list goes).
 """
 
-import hashlib
 import re
 import shutil
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from geoutils.artifacts import file_sha256, read_json, write_json
-from geoutils.download import Sleep, polite_session
+from geoutils.download import polite_session
 from geoutils.geo import EARTH_RADIUS_KM
-from geoutils.mediawiki import Client, describe_files, fetch_image, find_files
-from geoutils.tables import USER_KEY, Reading, hash_users, ledger_row, read_table, rejected_rows, write_csv, write_table
+from geoutils.images import opened
+from geoutils.mediawiki import API, Client, describe_files, fetch_image, find_files
+from geoutils.sampling import hash_fractions
+from geoutils.tables import USER_KEY, Reading, hash_users, ledger_row, read_table, write_csv, write_table
 
-API = "https://commons.wikimedia.org/w/api.php"
-IMAGE_HOSTS = ("upload.wikimedia.org", "thumb.wikimedia.org")
 # pixels; the wiki scales to no others
 STANDARD_WIDTHS = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840)
 IMAGE_NAME = r"[0-9a-f]{40}_\d+\.jpg(\.part(\.etag)?)?"  # whole, or cut while it was fetched
 CELL_KM = 0.1
-SPLIT_SHARES = {"test": 0.2, "val": 0.1}  # of the people; the rest trains
+TEST_SHARE, VAL_SHARE = 0.2, 0.1  # of the people; the rest trains
 OPEN_LICENSE = re.compile(r"CC0|CC BY(-SA)?( |$)|Public domain")
 # what titles and categories call a file that is no view of a city, though a camera made it
 NO_VIEW = re.compile(
@@ -46,16 +44,6 @@ MANIFEST += ["split", "city_id", "city", "latitude", "longitude", "taken_at"]
 ATTRIBUTION = ["photo_id", "title", "author", "uploaded_by", "credit", *WORK, "page", "uploaded", "changes"]
 
 
-class Plan(NamedTuple):
-    """What is asked of each city; see `collect`."""
-
-    per_city: int
-    radius_km: float
-    width: int
-    per_cell: int
-    seed: int
-
-
 def collect(
     cities: pd.DataFrame,
     folder: Path,
@@ -66,10 +54,8 @@ def collect(
     per_cell: int = 3,
     seed: int = 0,
     contact: str | None = None,
-    api: str = API,
-    image_hosts: Collection[str] = IMAGE_HOSTS,
     key_file: Path = USER_KEY,
-    sleep: Sleep = time.sleep,
+    **server: Any,
 ) -> Reading:
     """Collect photographs of cities; after an interruption the same call goes on where it was.
 
@@ -83,7 +69,8 @@ def collect(
         width: pixels of the scaled copies, one of `STANDARD_WIDTHS`; smaller originals are left out.
         per_cell: at most so many for each 100 m x 100 m. seed: of the split.
         contact: e-mail address or page, as Wikimedia asks of its clients; by default DEEP_IM2GPS_CONTACT.
-        api, image_hosts, key_file: whom to ask, which hosts may serve images, and the key that hashes names.
+        key_file: holds the key that hashes names.
+        server: `api`, `image_hosts` and `sleep` of the `Client`, for another wiki than Commons.
 
     Returns:
         The photo table, `partition` keeping each person on one side, and the pages looked at but not taken.
@@ -92,21 +79,22 @@ def collect(
         ConnectionError: no network, or a server that stays away. PermissionError: it refuses this client.
         ValueError: no city, a bad setting, or no contact.
     """
-    plan, folder = Plan(per_city, radius_km, width, per_cell, seed), Path(folder).resolve()
+    folder = Path(folder).resolve()
     if cities.empty or per_city < 1 or width not in STANDARD_WIDTHS:
         asked = f"expected cities >= 1, per_city >= 1 and a width of {STANDARD_WIDTHS}"
         raise ValueError(f"{asked}; found {len(cities)}, {per_city} and {width}: change what does not fit")
-    wanted = plan._asdict() | {"api": api, "cities": [int(city_id) for city_id in cities["city_id"]]}
+    search = {"per_city": per_city, "radius_km": radius_km, "width": width, "per_cell": per_cell}
+    wanted = search | {"seed": seed, "api": server.get("api", API), "cities": cities["city_id"].tolist()}
     done, answers = folder / "collected.json", folder / "answers"
     if done.exists() and read_json(done) == wanted:
         if answers.exists():
             shutil.rmtree(answers)  # a kill left them, and names in them
         rejected = pd.read_csv(folder / "rejected.csv", dtype="str", keep_default_na=False)
         return Reading(read_table(folder / "photos.parquet", "photos"), rejected)
-    client = _client(folder, contact, api, image_hosts, sleep)
+    client = _client(folder, contact, **server)
     done.unlink(missing_ok=True)  # from here on the folder is neither the old set nor the new one
     seen: set[str | int] = set()
-    table = _table(record for city in cities.itertuples() for record in _look_about(city, plan, client, seen))
+    table = _table(record for city in cities.itertuples() for record in _look_about(city, client, seen, **search))
     people = _people(table[table["reason"] == ""], key_file, seed)
     table[people.columns] = people
     reading = _write(table, folder)
@@ -117,16 +105,11 @@ def collect(
     return reading
 
 
-def rebuild(
-    manifest: Path,
-    folder: Path,
-    *,
-    contact: str | None = None,
-    api: str = API,
-    image_hosts: Collection[str] = IMAGE_HOSTS,
-    sleep: Sleep = time.sleep,
-) -> Reading:
+def rebuild(manifest: Path, folder: Path, *, contact: str | None = None, **server: Any) -> Reading:
     """Get the photographs of a published manifest again, each verified by its hashes.
+
+    Args:
+        contact, server: as for `collect`.
 
     Returns:
         The photo table, and as `rejected` what was removed, has changed or has other bytes.
@@ -137,14 +120,14 @@ def rebuild(
     rows = pd.read_csv(manifest, dtype="str", keep_default_na=False)
     if list(rows.columns) != MANIFEST:
         raise ValueError(f"{manifest} is no manifest: expected the columns {MANIFEST}, found {list(rows.columns)}")
-    client = _client(Path(folder).resolve(), contact, api, image_hosts, sleep)
+    client = _client(Path(folder).resolve(), contact, **server)
     records = []
     for scaled_to, group in rows.groupby("scaled_to"):
         known = {int(row["page_id"]): row for row in group.to_dict("records")}
         for record in tqdm(describe_files(client, list(known), int(scaled_to)), total=len(known), unit="photo"):
             row = known[record["page_id"]]
             reason = GONE if not record["sha1"] else CHANGED if record["sha1"] != row["sha1"] else ""
-            reason = reason or _get_image(record, client, row["sha256"])
+            reason = reason or _get_image(record, client, f"sha256:{row['sha256']}")
             records.append(record | row | {"reason": reason})
     reading = _write(_table(records), client.answers.parent)
     shutil.rmtree(client.answers)
@@ -173,21 +156,23 @@ def join_people(uploader: pd.Series, artist: pd.Series) -> pd.Series:
     return pd.Series(smallest[first], index=uploader.index[known], dtype="str").reindex(uploader.index)
 
 
-def _look_about(city: Any, plan: Plan, client: Client, seen: set[str | int]) -> Iterator[dict[str, Any]]:
+def _look_about(
+    city: Any, client: Client, seen: set[str | int], *, per_city: int, radius_km: float, width: int, per_cell: int
+) -> Iterator[dict[str, Any]]:
     """Yield a city's files in random order until enough are taken: `reason` says why one is not."""
-    page_ids = find_files(client, city.latitude, city.longitude, plan.radius_km)
+    page_ids = find_files(client, city.latitude, city.longitude, radius_km)
     cells: Counter[tuple[float, float]] = Counter()
-    with tqdm(total=plan.per_city, desc=city.city, unit="photo") as bar:
-        for record in describe_files(client, page_ids, plan.width):
+    with tqdm(total=per_city, desc=city.city, unit="photo") as bar:
+        for record in describe_files(client, page_ids, width):
             east = (record["longitude"] - city.longitude + 180) % 360 - 180  # degrees, then both in km
             north, east = np.radians([record["latitude"] - city.latitude, east]) * EARTH_RADIUS_KM
             east *= np.cos(np.radians(city.latitude))
             cell, keys = (north // CELL_KM, east // CELL_KM), {record["page_id"], record["sha1"]}
             record["reason"] = (
-                _fault(record, plan.width)
-                or ("" if np.hypot(north, east) <= plan.radius_km else "outside the city's circle")
+                _fault(record, width)
+                or ("" if np.hypot(north, east) <= radius_km else "outside the city's circle")
                 or ("" if seen.isdisjoint(keys) else "duplicate")
-                or ("" if cells[cell] < plan.per_cell else "enough photos within 100 m")
+                or ("" if cells[cell] < per_cell else "enough photos within 100 m")
                 or _get_image(record, client)
             )
             yield record | {"city_id": city.city_id, "city": city.city}
@@ -195,7 +180,7 @@ def _look_about(city: Any, plan: Plan, client: Client, seen: set[str | int]) -> 
                 seen |= keys
                 cells[cell] += 1
                 bar.update()
-                if cells.total() == plan.per_city:
+                if cells.total() == per_city:
                     return
 
 
@@ -217,23 +202,19 @@ def _fault(record: dict[str, Any], width: int) -> str:
     return ""
 
 
-def _get_image(record: dict[str, Any], client: Client, sha256: str | None = None) -> str:
+def _get_image(record: dict[str, Any], client: Client, checksum: str | None = None) -> str:
     """Fetch a record's image and note its true size and hash; say why if it can't be had."""
-    path = _image_path(record, client.answers.parent)
-    try:
-        record["width"], record["height"] = fetch_image(client, record["image_url"], path, sha256=sha256)
-    except ValueError as error:
-        record["detail"] = str(error)
+    path = client.answers.parent / "images" / f"{record['sha1']}_{record['scaled_to']}.jpg"
+    record["detail"] = fetch_image(client, record["image_url"], path, checksum=checksum)
+    if record["detail"]:
         return "image can't be had"
-    record["sha256"] = file_sha256(path)
+    with opened(path) as image:
+        record["width"], record["height"] = image.size
+    record |= {"path": str(path), "sha256": file_sha256(path)}
     return ""
 
 
-def _image_path(record: Mapping[str, Any], folder: Path) -> Path:
-    return folder / "images" / f"{record['sha1']}_{record['scaled_to']}.jpg"
-
-
-def _client(folder: Path, contact: str | None, api: str, image_hosts: Collection[str], sleep: Sleep) -> Client:
+def _client(folder: Path, contact: str | None, **server: Any) -> Client:
     session = polite_session(contact)
     if not re.search("@|://", session.headers["User-Agent"]):
         raise ValueError(
@@ -241,11 +222,11 @@ def _client(folder: Path, contact: str | None, api: str, image_hosts: Collection
             "address of a page, or set DEEP_IM2GPS_CONTACT"
         )
     (folder / "answers").mkdir(parents=True, exist_ok=True)
-    return Client(api, image_hosts, folder / "answers", session, sleep)
+    return Client(folder / "answers", session, **server)
 
 
 def _table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    columns = dict.fromkeys([*MANIFEST, *ATTRIBUTION, "reason", "detail"])
+    columns = dict.fromkeys([*MANIFEST, *ATTRIBUTION, "path", "reason", "detail"])
     table = pd.DataFrame(records, columns=list(columns)).astype({"detail": "object"}).fillna({"detail": ""})
     return table.assign(
         photo_id="commons-" + table["page_id"].astype("str"),
@@ -264,23 +245,21 @@ def _people(taken: pd.DataFrame, key_file: Path, seed: int) -> pd.DataFrame:
     uploader, artist = hashed(taken["uploaded_by"]), hashed(taken["author"])
     by_bot = taken["uploaded_by"].astype("str").str.contains(BOT) & artist.notna()
     user_id = join_people(uploader.mask(by_bot), artist)  # a bot is nobody's photographer
-    keys = [f"{seed}:{key}".encode() for key in user_id.fillna(taken["photo_id"])]
-    fraction = [int.from_bytes(hashlib.sha256(key).digest()[:6]) / 256**6 for key in keys]
-    side = np.searchsorted(np.cumsum(list(SPLIT_SHARES.values())), fraction, side="right")
-    split = np.array([*SPLIT_SHARES, "train"])[side]
+    fraction = hash_fractions(user_id.fillna(taken["photo_id"]), seed=seed, purpose="commons")
+    split = np.select([fraction < TEST_SHARE, fraction < TEST_SHARE + VAL_SHARE], ["test", "val"], "train")
     return pd.DataFrame({"uploader": uploader, "artist": artist, "user_id": user_id, "split": split})
 
 
 def _write(table: pd.DataFrame, folder: Path) -> Reading:
     """Write photos.parquet, rejected.csv and ATTRIBUTION.csv; remove images that these do not list."""
     taken, left = table[table["reason"] == ""], table[table["reason"] != ""]
-    paths = [str(_image_path(row, folder)) for row in taken.to_dict("records")]
-    photos = taken.assign(path=paths, keyword=taken["city"], partition=taken["split"], source="commons")
-    rejected = rejected_rows(left["photo_id"], list(left["reason"]), list(left["detail"]))
+    photos = taken.assign(keyword=taken["city"], partition=taken["split"], source="commons")
+    rejected = left[["photo_id", "reason", "detail"]].rename(columns={"photo_id": "record"}).astype("str")
+    rejected = rejected.reset_index(drop=True)
     # a spreadsheet takes a text that begins with one of these for a formula
     write_csv(taken[ATTRIBUTION].replace("^(?=[=+@-])", "'", regex=True), folder / "ATTRIBUTION.csv")
     write_csv(rejected, folder / "rejected.csv")
-    for path in set((folder / "images").glob("*")).difference(map(Path, paths)):
+    for path in set((folder / "images").glob("*")).difference(map(Path, taken["path"])):
         if re.fullmatch(IMAGE_NAME, path.name):
             path.unlink()
     ledger_row("commons", len(table), len(taken), rejected["reason"])
@@ -290,16 +269,14 @@ def _write(table: pd.DataFrame, folder: Path) -> Reading:
 def _summarise(cities: pd.DataFrame, table: pd.DataFrame, asked: int) -> pd.DataFrame:
     """Say for each city what was asked for and what came, from how many people and which years; print it."""
     taken = table[table["reason"] == ""].assign(year=table["taken_at"].dt.year.astype("Int64"))
-    by_city = taken.groupby("city_id")
-    people = by_city["user_id"].value_counts(normalize=True)
-    summary = cities.set_index("city_id")[["city"]].assign(
-        asked=asked,
-        obtained=by_city.size(),
-        photographers=by_city["user_id"].nunique(),
-        largest_share=people.groupby("city_id").max().round(3),
-        first_year=by_city["year"].min(),
-        last_year=by_city["year"].max(),
+    found = taken.groupby("city_id").agg(
+        obtained=("photo_id", "size"),
+        photographers=("user_id", "nunique"),
+        largest_share=("user_id", lambda people: round(people.value_counts(normalize=True).max(), 3)),
+        first_year=("year", "min"),
+        last_year=("year", "max"),
     )
-    summary = summary.fillna({"obtained": 0, "photographers": 0}).reset_index()
+    summary = cities[["city_id", "city"]].assign(asked=asked).merge(found, how="left", on="city_id")
+    summary = summary.fillna({"obtained": 0, "photographers": 0})
     print(summary.to_string(index=False))
     return summary

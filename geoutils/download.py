@@ -32,8 +32,7 @@ def polite_session(contact: str | None = None) -> requests.Session:
     """Return a session that says who asks: `contact`, or the environment's DEEP_IM2GPS_CONTACT."""
     contact = contact or os.environ.get("DEEP_IM2GPS_CONTACT") or "no contact given"
     session = requests.Session()
-    agent = f"deep-im2gps/{__version__} ({contact}) python-requests/{requests.__version__}"
-    session.headers["User-Agent"] = agent
+    session.headers["User-Agent"] = f"deep-im2gps/{__version__} ({contact}) python-requests/{requests.__version__}"
     session.max_redirects = REDIRECTS
     return session
 
@@ -94,19 +93,17 @@ def fetch(
     url: str,
     path: Path,
     *,
-    sha256: str | None = None,
-    sha1: str | None = None,
-    md5: str | None = None,
+    checksum: str | None = None,
     max_bytes: int | None = None,
     allowed_hosts: Collection[str] | None = None,
     session: requests.Session | None = None,
-    check: Callable[[Path], None] | None = None,
+    check: Callable[[Path], Any] | None = None,
     sleep: Sleep = time.sleep,
 ) -> Path:
     """Download a file, whole and checked before it gets its name; a cut download goes on where it stopped.
 
     Args:
-        sha256, sha1, md5: hex digests, checked where given, also on a file that is there already.
+        checksum: "algorithm:hex", such as "sha1:7da27dd3...", also of a file that is there already.
         max_bytes: refuse more.
         allowed_hosts: where the address and its redirects may lead; by default its own host.
         check: raises ValueError if the file is not what it should be.
@@ -117,15 +114,14 @@ def fetch(
             checksum, refused by `check`.
     """
     path, part, note = Path(path), Path(f"{path}.part"), Path(f"{path}.part.etag")
-    digests = {"sha256": sha256, "sha1": sha1, "md5": md5}
     if path.exists():
-        _check_digests(path, digests)
+        _check_sum(path, checksum)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     open_now = partial(open_url, url, session=session or polite_session(), allowed_hosts=allowed_hosts)
     try:
         patiently(lambda: _receive(open_now, part, note, max_bytes), sleep=sleep)
-        _check_digests(part, digests)
+        _check_sum(part, checksum)
         if check:
             check(part)
         os.replace(part, path)
@@ -196,11 +192,12 @@ def _receive(open_now: Callable[..., requests.Response], part: Path, note: Path,
                     raise ValueError(f"it has more than the {max_bytes:,} bytes that are allowed")
 
 
-def _check_digests(path: Path, digests: dict[str, str | None]) -> None:
-    for name, expected in digests.items():
-        if expected:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, name).hexdigest()
-            if found != expected.lower():
-                what = f"its {name} is {found}, expected {expected}"
-                raise ValueError(f"{path} is damaged or another version: {what}; remove it and try again")
+def _check_sum(path: Path, checksum: str | None) -> None:
+    algorithm, _, expected = (checksum or "").partition(":")
+    if not algorithm:
+        return
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected.lower():
+        what = f"its {algorithm} is {found}, expected {expected}"
+        raise ValueError(f"{path} is damaged or another version: {what}; remove it and try again")

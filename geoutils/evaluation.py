@@ -4,43 +4,30 @@ Results count test rows only. `cities` has one row a class: city_id, city, count
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import optimize, special, stats
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from geoutils.geo import ERROR_THRESHOLDS_KM, great_circle_km
 from geoutils.tables import PROTOCOLS, conform, origin
 
-MIN_TEST_PHOTOS = 20  # below, nothing is claimed about a city
+ENOUGH = 20  # test photos below which a city gets no rank, colour or claim
 RESAMPLES = 2_000
 METHODS = ("chance", "knn", "svm", "finetune")
 # Table I of "Diving Deeper into IM2GPS": accuracy of a method on a backbone
 PAPER_TABLE_1 = {
-    ("chance", ""): 0.0270,
+    ("chance", "none"): 0.0270,
     ("knn", "places205_alexnet"): 0.0290,
     ("svm", "places205_alexnet"): 0.1877,
     ("finetune", "places205_alexnet"): 0.2203,
     ("finetune", "places205_googlenet"): 0.3330,
 }
+Interval = tuple[float, float, float]  # a share and the ends of its 95 % interval
 _SIDECAR = ["method", "backbone", "weights", "protocol", "origin"]
-
-
-class Interval(NamedTuple):
-    """A share and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Threshold(NamedTuple):
-    """The confidence from which a guess is given, and the precision and share of photos answered with it."""
-
-    confidence: float
-    precision: float
-    coverage: float
 
 
 def predictions_table(
@@ -50,7 +37,7 @@ def predictions_table(
     classes: ArrayLike,
     split: ArrayLike,
     *,
-    temperature: float | None = 1.0,
+    temperature: float = 1.0,
 ) -> pd.DataFrame:
     """Turn scores into a checked predictions table.
 
@@ -59,43 +46,41 @@ def predictions_table(
         scores: shape (n, classes), higher is likelier.
         classes: shape (classes,), city ids.
         split: "val" or "test", shape (n,) or one for all.
-        temperature: confidence is the best class's softmax of scores / temperature (see `fit_temperature`); None
-            where scores are shares or probabilities, and confidence is the best of them (at most 1).
+        temperature: confidence is the best class's softmax of scores / temperature (see `fit_temperature`).
     """
     scores, classes = np.asarray(scores, np.float64), np.asarray(classes)
     if scores.shape != (len(photo_ids), len(classes)) or not np.isfinite(scores).all():
         wanted = (len(photo_ids), len(classes))
         raise ValueError(f"expected finite scores of shape {wanted} (photos, classes); found {scores.shape}")
     best = classes[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
-    shares = scores.clip(max=1) if temperature is None else softmax(scores, temperature)
+    confidence = softmax(scores, temperature).max(1)
     columns = {"photo_id": photo_ids, "city_id": true, "predicted": best[:, 0], "top5": best.tolist()}
-    return conform(pd.DataFrame({**columns, "confidence": shares.max(1), "split": split}), "predictions")
+    return conform(pd.DataFrame({**columns, "confidence": confidence, "split": split}), "predictions")
 
 
 def softmax(scores: ArrayLike, temperature: float = 1.0) -> np.ndarray:
     """Return probabilities that add up to 1 in each row of scores / temperature, shape (n, classes)."""
-    from scipy import special
-
     return special.softmax(np.asarray(scores, np.float64) / temperature, axis=1)
 
 
 def fit_temperature(scores: ArrayLike, true: ArrayLike, classes: ArrayLike) -> float:
-    """Return the temperature that makes validation labels likeliest (Guo et al. 2017, section 4.2)."""
-    from scipy import optimize, special
+    """Return the temperature that makes validation labels likeliest (Guo et al. 2017, section 4.2).
 
-    scores, rows = np.asarray(scores, np.float64), np.arange(len(true))
+    Photos of cities that are none of the classes have no say; where there are no others it is 1.
+    """
     own = pd.Index(classes).get_indexer(true)
-    if (own < 0).any():
-        raise ValueError(f"city {np.asarray(true)[own < 0][0]} is none of the classes; fit on photos of these only")
+    scores, own = np.asarray(scores, np.float64)[own >= 0], own[own >= 0]
+    if not len(own):
+        return 1.0
 
     def surprise(log_temperature: float) -> float:
-        return -special.log_softmax(scores / np.exp(log_temperature), axis=1)[rows, own].mean()
+        return -special.log_softmax(scores / np.exp(log_temperature), axis=1)[np.arange(len(own)), own].mean()
 
     return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-7, 7), method="bounded").x))
 
 
 def accuracy_interval(correct: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:
-    """Return the share of correct photos with a 95 % interval; all nan for no photo.
+    """Return the share of correct photos and the ends of its 95 % interval; all nan for no photo.
 
     Args:
         correct: bool, shape (n,).
@@ -103,12 +88,10 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike | None = None, *, se
             interval also covers the percentiles of a bootstrap that draws whole groups, since the photos of one
             photographer are alike; without, photos are taken as independent (Wilson 1927).
     """
-    from scipy.stats import binomtest
-
     correct = np.asarray(correct, bool)
     if not len(correct):
-        return Interval(np.nan, np.nan, np.nan)
-    low, high = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+        return np.nan, np.nan, np.nan
+    low, high = stats.binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
     if groups is not None:
         codes = pd.factorize(np.asarray(groups, object))[0]
         codes[codes < 0] = codes.max() + 1 + np.arange((codes < 0).sum())
@@ -117,13 +100,7 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike | None = None, *, se
         draws = (rng.integers(len(sizes), size=len(sizes)) for _ in range(RESAMPLES))
         drawn_low, drawn_high = np.quantile([hits[draw].sum() / sizes[draw].sum() for draw in draws], [0.025, 0.975])
         low, high = min(low, drawn_low), max(high, drawn_high)
-    return Interval(float(correct.mean()), float(low), float(high))
-
-
-def top_k_accuracy(predictions: pd.DataFrame, k: int = 5) -> float:
-    """Return the share of test photos whose city is among the first k guesses (k up to 5)."""
-    test = _test(predictions)
-    return float(np.mean([city in best[:k] for city, best in zip(test["city_id"], test["top5"], strict=True)]))
+    return float(correct.mean()), float(low), float(high)
 
 
 def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +112,7 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
 
     Returns:
         method, backbone, weights, protocol, accuracy, ci_low, ci_high (fractions), n_test, paper (null off the
-        paper's rows), origin, top5, interval (what the interval assumes) and name.
+        paper's rows, and where chance is the only one), origin, top5, interval (what the interval assumes) and name.
 
     Raises:
         ValueError: if a sidecar lacks a key, or predictions and sample do not speak of the same test photos.
@@ -148,19 +125,19 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
         grouped = test["user_id"].notna().mean() > 0.5  # a few known photographers say nothing of the others
         found = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
         row = {key: sidecar[key] for key in _SIDECAR} | dict(zip(["accuracy", "ci_low", "ci_high"], found, strict=True))
-        row |= {"n_test": len(test), "paper": _paper(row), "top5": top_k_accuracy(table), "origin": origin(sample)}
+        among = [city in best for city, best in zip(test["city_id"], test["top5"], strict=True)]
+        row |= {"n_test": len(test), "paper": _paper(row), "top5": np.mean(among), "origin": origin(sample)}
         rows.append(row | {"interval": "by user" if grouped else "photos assumed independent", "name": name})
     first = ["method", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "paper", "origin"]
-    return pd.DataFrame(sorted(rows, key=_rank), columns=[*first, "top5", "interval", "name"])
+    table = pd.DataFrame(sorted(rows, key=_rank), columns=[*first, "top5", "interval", "name"])
+    if table["method"][table["paper"].notna()].eq("chance").all():  # of 37 cities, and beside nothing else of the paper
+        table["paper"] = np.nan
+    return table
 
 
 def _paper(row: dict) -> float:
     """Return the paper's number for a row; it split photos at random, so a row of another split has none."""
-    return PAPER_TABLE_1.get(_key(row), np.nan) if row["protocol"] == "photo" else np.nan
-
-
-def _key(row: dict) -> tuple[str, str]:
-    return row["method"], "" if row["method"] == "chance" else row["backbone"]
+    return PAPER_TABLE_1.get((row["method"], row["backbone"]), np.nan) if row["protocol"] == "photo" else np.nan
 
 
 def _rank(row: dict) -> tuple:
@@ -169,7 +146,8 @@ def _rank(row: dict) -> tuple:
 
     in_paper = row["backbone"] in {backbone for _, backbone in PAPER_TABLE_1}
     family = not in_paper, str(row["backbone"]), place(row["method"], METHODS)
-    return place(_key(row), PAPER_TABLE_1), *family, place(row["protocol"], PROTOCOLS), row["name"]
+    paper = place((row["method"], row["backbone"]), PAPER_TABLE_1)
+    return paper, *family, place(row["protocol"], PROTOCOLS), row["name"]
 
 
 def _test(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -235,7 +213,7 @@ def per_city(predictions: pd.DataFrame, cities: pd.DataFrame, users: pd.Series |
     table = cities[["city_id", "city", "country", "latitude", "longitude"]].reset_index(drop=True)
     table = table.assign(n_test=n_test, correct=correct)
     table[["accuracy", "ci_low", "ci_high"]] = intervals
-    table["enough"] = table["n_test"] >= MIN_TEST_PHOTOS
+    table["enough"] = table["n_test"] >= ENOUGH
     shares = [", ".join(f"{city} {share:.0%}" for city, share in row.items()) for row in first]
     return table.assign(confused_with=np.where(table["enough"], shares, ""))
 
@@ -255,9 +233,6 @@ def order_by_confusion(confusion: pd.DataFrame) -> np.ndarray:
 
 
 def _leaves(distances: np.ndarray) -> np.ndarray:
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
     if len(distances) < 2:
         return np.arange(len(distances))
     np.fill_diagonal(distances, 0)
@@ -292,28 +267,33 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, float]:
     Returns:
         n, only_a and only_b (photos that one alone got right), p_value.
     """
-    from scipy.stats import binomtest
-
     both = _test(a).merge(_test(b), on="photo_id", suffixes=("_a", "_b"))
     if both.empty or (both["city_id_a"] != both["city_id_b"]).any():
         raise ValueError("expected predictions of the same photos; found no photo in common, or other cities")
     right_a, right_b = both["predicted_a"] == both["city_id_a"], both["predicted_b"] == both["city_id_b"]
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    p_value = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    p_value = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return {"n": len(both), "only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
 
 
-def confidence_threshold(predictions: pd.DataFrame, target_precision: float) -> Threshold:
+def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
+    """Return how right the surest photos are, for every confidence from which they can be taken.
+
+    Returns:
+        number and coverage (share) of the photos taken, their accuracy, and the least confidence among them.
+    """
+    rows = predictions[predictions["split"] == split].sort_values("confidence", ascending=False)
+    right, number = (rows["predicted"] == rows["city_id"]).to_numpy(), np.arange(1, len(rows) + 1)
+    curve = {"number": number, "coverage": number / len(rows), "accuracy": right.cumsum() / number}
+    table = pd.DataFrame({**curve, "confidence": rows["confidence"].to_numpy()})
+    return table[~table["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
+
+
+def confidence_threshold(predictions: pd.DataFrame, precision: float) -> float:
     """Choose on validation rows the lowest confidence from which guesses reach a precision.
 
-    At least 20 photos must lie above it; where none does, the confidence is infinite and nothing is answered.
+    At least 20 photos must lie above it; where none does, it is infinite and nothing is answered.
     """
-    val = predictions[predictions["split"] == "val"].sort_values("confidence", ascending=False)
-    right, number = (val["predicted"] == val["city_id"]).to_numpy(), np.arange(1, len(val) + 1)
-    curve = pd.DataFrame({"confidence": val["confidence"], "precision": right.cumsum() / number, "number": number})
-    curve = curve[~curve["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
-    enough = curve[(curve["precision"] >= target_precision) & (curve["number"] >= MIN_TEST_PHOTOS)]
-    if enough.empty:
-        return Threshold(np.inf, np.nan, 0.0)
-    last = enough.iloc[-1]
-    return Threshold(float(last["confidence"]), float(last["precision"]), float(last["number"] / len(val)))
+    curve = risk_coverage(predictions, split="val")
+    reached = curve[(curve["accuracy"] >= precision) & (curve["number"] >= ENOUGH)]
+    return float(min(reached["confidence"], default=np.inf))

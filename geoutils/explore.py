@@ -8,14 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from IPython.display import display
+from matplotlib import colormaps
 from PIL import Image
+from sklearn.metrics.pairwise import cosine_similarity
+from torch.nn.modules.module import register_module_forward_hook
 
 from geoutils import backbones, evaluation, maps, plots, results, tables
 from geoutils.artifacts import read_json
 from geoutils.backbones import Backbone
-from geoutils.features import open_store
+from geoutils.features import embed_photos, open_store
 from geoutils.images import open_photo
-from geoutils.predict import Predictor, embed_photos, load_predictor
+from geoutils.predict import Predictor, load_predictor
 
 
 class Look(NamedTuple):
@@ -54,7 +59,7 @@ def open_run(run_dir: Path) -> Look:
     """
     run_dir = Path(run_dir)
     predictions = tables.read_predictions(run_dir / "predictions")
-    cities = pd.read_csv(run_dir / "cities.csv", keep_default_na=False)
+    cities = tables.read_csv(run_dir / "cities.csv")
     cities = cities.iloc[evaluation.order_geographically(cities)].reset_index(drop=True)
     best = results.best_method(predictions)
     return Look(run_dir, tables.read_table(run_dir / "sample.parquet", "sample"), cities, predictions, best)
@@ -67,12 +72,10 @@ def _predictor(run_dir: Path, method: str) -> Predictor:
 
 def show_city(look: Look, method: str, city: str) -> None:
     """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
-    from IPython.display import display
-
     predictions, told = look.predictions[method]
     mistaken = results.mistaken_for(evaluation.confusion(predictions, look.cities), look.cities, city)
     print(describe_city(mistaken, city, method))
-    display(maps.static_mistaken_map(mistaken, city=city, origin=told["origin"]))
+    display(maps.mistaken_map(mistaken, city=city, origin=told["origin"]).picture())
     chosen = city_photos(predictions, look.sample, city)
     titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)
     display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=told["origin"]))
@@ -83,7 +86,7 @@ def describe_city(mistaken: pd.DataFrame, city: str, method: str) -> str:
     counts = mistaken.set_index("city")["photos"]
     wrong, total = counts.drop(city), counts.sum()
     said = f"{method} recognises {counts[city]:,} of {total:,} test photos of {city}"
-    if total < evaluation.MIN_TEST_PHOTOS:
+    if total < evaluation.ENOUGH:
         return f"{said}: too few for a claim."
     most = wrong.index[(wrong == wrong.max()) & (wrong > 0)]  # several, where they tie
     if most.empty:
@@ -98,8 +101,6 @@ def show_photo(look: Look, method: str, photo: Path | str, file: str = "") -> No
     Args:
         file: the path of a photo of one's own, shown in place of `photo`.
     """
-    from IPython.display import display
-
     path = file.strip() or photo
     predictor = _predictor(look.run_dir, method)
     origin = predictor.told["origin"]
@@ -108,7 +109,7 @@ def show_photo(look: Look, method: str, photo: Path | str, file: str = "") -> No
     shown = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
     display(shown.hide().set_caption(f"{html.escape(method)}, which learnt from {html.escape(origin)}"))
     percent = likely.assign(percent=(100 * likely["probability"]).round(1))
-    display(maps.static_city_map(percent, origin=origin, title="The likeliest cities", value="percent"))
+    display(maps.city_map(percent, origin=origin, title="The likeliest cities", value="percent").picture())
     titles = near["city"] + near["similarity"].map(" {:.2f}".format)
     display(plots.photo_grid([path, *near["path"]], ["this photo", *titles], origin=origin))
     show_cam(look, method, path)
@@ -125,8 +126,6 @@ def describe_photo(likely: pd.DataFrame, near: pd.DataFrame, method: str) -> str
 
 def show_cam(look: Look, method: str, path: Path | str) -> None:
     """Show where a fine-tuned network looks: the chosen method's, or else that of the one that validates best."""
-    from IPython.display import display
-
     name = method if look.predictions[method][1]["method"] == "finetune" else look.finetuned
     if name is None:
         print("No network was fine-tuned in this run, so there is no Grad-CAM to show.")
@@ -156,13 +155,13 @@ def city_photos(predictions: pd.DataFrame, sample: pd.DataFrame, city: str, *, n
         "wrong": by_confidence[~right].head(number),
         "unsure": by_confidence.tail(number),
     }
-    parts = [rows.assign(kind=kind) for kind, rows in chosen.items()]
-    return pd.concat(parts)[["photo_id", "path", "predicted", "confidence", "kind"]].reset_index(drop=True)
+    found = pd.concat(chosen, names=["kind"]).reset_index("kind").reset_index(drop=True)
+    return found[["photo_id", "path", "predicted", "confidence", "kind"]]
 
 
 def photo_cities(predictor: Predictor, path: Path | str, *, number: int = 5) -> pd.DataFrame:
     """Return the likeliest cities of one photo with calibrated probabilities: the cities' columns and `probability`."""
-    shares = evaluation.softmax(predictor.score(pd.Series([str(path)])), predictor.temperature)[0]
+    (shares,) = predictor.probabilities(pd.Series([str(path)]))
     return predictor.cities.assign(probability=shares).nlargest(number, "probability").reset_index(drop=True)
 
 
@@ -176,12 +175,10 @@ def nearest_photos(predictor: Predictor, look: Look, path: Path | str, *, number
     store = open_store(look.run_dir / "features" / name, look.sample)
     train = look.sample[f"split_{predictor.told['protocol']}"] == "train"
     train = (train & (look.sample["path"] != str(path))).to_numpy()
-    asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))[0]
-    rows = store.rows[train]
-    alike = rows @ asked / (np.linalg.norm(rows, axis=1) * np.linalg.norm(asked) + 1e-12)
-    best = np.argsort(-alike, kind="stable")[:number]
-    found = look.sample.loc[train, ["photo_id", "path", "city"]].iloc[best]
-    return found.assign(similarity=alike[best]).reset_index(drop=True)
+    asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))
+    found = look.sample.loc[train, ["photo_id", "path", "city"]]
+    found = found.assign(similarity=cosine_similarity(store.rows[train], asked)[:, 0])
+    return found.nlargest(number, "similarity").reset_index(drop=True)
 
 
 def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Image:
@@ -189,9 +186,6 @@ def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Im
 
     The layer is the last one whose output is still a map.
     """
-    from captum.attr import LayerAttribution, LayerGradCam
-    from matplotlib import colormaps
-
     preprocessing = backbone.preprocessing
     photo = open_photo(path, shortest_side=preprocessing.resize)
     pixels = preprocessing(photo)[None]
@@ -200,10 +194,9 @@ def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Im
     heat = cam.attribute(pixels, target=int(class_index), relu_attributions=True)
     heat = LayerAttribution.interpolate(heat, pixels.shape[2:], "bilinear")[0, 0].detach().numpy()
     heat = heat / max(heat.max(), 1e-12)
-    crop = np.asarray(preprocessing.crop(photo), dtype=np.float64)
-    painted = 255 * colormaps["inferno"](heat)[..., :3]
-    weight = 0.6 * heat[..., None]
-    return Image.fromarray((crop * (1 - weight) + painted * weight).astype(np.uint8))
+    painted = Image.fromarray(colormaps["inferno"](heat, bytes=True)[..., :3])
+    opacity = Image.fromarray((0.6 * 255 * heat).astype(np.uint8))
+    return Image.composite(painted, preprocessing.crop(photo), opacity)
 
 
 def _last_map(network: torch.nn.Module, pixels: torch.Tensor) -> torch.nn.Module:
@@ -213,9 +206,6 @@ def _last_map(network: torch.nn.Module, pixels: torch.Tensor) -> torch.nn.Module
         if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[-1] > 1:
             maps.append(module)
 
-    hooks = [module.register_forward_hook(note) for module in network.modules()]
-    with torch.inference_mode():
+    with register_module_forward_hook(note), torch.inference_mode():
         network(pixels)
-    for hook in hooks:
-        hook.remove()
     return maps[-1]

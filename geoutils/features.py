@@ -12,8 +12,7 @@ from tqdm.auto import tqdm
 
 from geoutils.artifacts import content_key, read_json, write_json
 from geoutils.backbones import Backbone
-from geoutils.datasets import PhotoDataset, photo_loader, photos_key
-from geoutils.engine import accelerator, autocast_dtype
+from geoutils.batches import PRECISIONS, PhotoDataset, accelerator, outputs, photo_loader, photos_key
 
 SCAN_ROWS = 4_096  # looked at in one go for what is missing
 SPOT_CHECKS = 4  # rows recomputed at every use of a finished store
@@ -42,6 +41,13 @@ def embed(network: torch.nn.Module, pixels: torch.Tensor, *, dtype: torch.dtype 
         return network.features(pixels).float()
 
 
+def embed_photos(backbone: Backbone, paths: pd.Series) -> np.ndarray:
+    """Return the features of a few photos in memory, float32 (n, width)."""
+    engine = accelerator()
+    network = backbone.network.to(engine.device, memory_format=torch.channels_last)
+    return outputs(engine, network.features, PhotoDataset(paths, backbone.preprocessing)).numpy()
+
+
 def extract(
     photos: pd.DataFrame,
     backbone: Backbone,
@@ -65,7 +71,7 @@ def extract(
             not match it.
     """
     engine = accelerator(precision)
-    dtype = autocast_dtype(engine)
+    dtype = PRECISIONS.get(engine.mixed_precision, torch.float32)  # "no" is none of them
     key = {**backbone.describe(), "dtype": str(dtype), "photos": photos_key(photos)}
     folder = Path(store) / f"{backbone.name.replace('/', '-')}-{content_key(key)}"
     network = backbone.network.to(engine.device, memory_format=torch.channels_last).eval()
@@ -89,15 +95,15 @@ def extract(
     bar.close()
     rows.flush()
     engine.wait_for_everyone()
-    _demand_whole(rows, folder)
+    if left := len(_unfinished(rows)):  # before others take the store for finished
+        raise ValueError(f"{left:,} of {len(rows):,} rows of {folder} are not computed: run 04_features again")
     del rows  # Windows renames no file that is mapped
     engine.wait_for_everyone()
     if engine.is_main_process:
         (folder / "partial.npy").replace(folder / "features.npy")
         rate = len(missing) / (perf_counter() - started) if len(missing) else None
-        write_json(
-            folder / "key.json", {**key, "photos_per_second": rate, "made_with": backbone.made_with}
-        )  # last: it says that the store is whole
+        told = {**key, "photos_per_second": rate, "made_with": backbone.made_with}
+        write_json(folder / "key.json", told)  # last: it says that the store is whole
     engine.wait_for_everyone()
     return open_store(folder, photos)
 
@@ -137,12 +143,6 @@ def _unfinished(rows: np.ndarray) -> np.ndarray:
     blocks = ((start, rows[start : start + SCAN_ROWS]) for start in range(0, len(rows), SCAN_ROWS))
     found = [start + np.flatnonzero(np.isnan(block).any(axis=1)) for start, block in blocks]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])
-
-
-def _demand_whole(rows: np.ndarray, folder: Path) -> None:
-    """Raise if a row was left out, before others take the store for finished."""
-    if left := len(_unfinished(rows)):
-        raise ValueError(f"{left:,} of {len(rows):,} rows of {folder} are not computed: run 04_features again")
 
 
 def _spot_check(features: Features, network: torch.nn.Module, dataset: PhotoDataset, dtype: torch.dtype) -> None:

@@ -3,24 +3,23 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from geoutils import cities, evaluation, maps, plots, results
 from geoutils.artifacts import ROOT
 from geoutils.display import show
 from geoutils.report import origin_of
-from geoutils.tables import read_predictions, write_csv
+from geoutils.tables import read_csv, read_predictions, write_csv
 
 FIGURES = ROOT / "figures"
 REAL_POSITIONS = "real positions: 100,000 photos of MP-16"
 
 
-def draw(run_dir: Path, folder: Path = FIGURES, *, prefix: str | None = None) -> list[Path]:
+def draw(run_dir: Path, folder: Path = FIGURES) -> list[Path]:
     """Copy a run's small tables to `folder`, and draw the pictures of all tables there.
+
+    The name of the run stands before each name, but for the run "sample".
 
     Args:
         run_dir: a finished run. Of its best method under the split by place the confusion is written too.
-        prefix: before each name; None: the run's own name, and nothing for the run "sample".
 
     Returns:
         The pictures' paths.
@@ -29,7 +28,7 @@ def draw(run_dir: Path, folder: Path = FIGURES, *, prefix: str | None = None) ->
         FileNotFoundError: if the run has no results yet.
     """
     run_dir = Path(run_dir)
-    prefix = prefix if prefix is not None else "" if run_dir.name == "sample" else f"{run_dir.name}_"
+    prefix = "" if run_dir.name == "sample" else f"{run_dir.name}_"
     if not (run_dir / "results/confusion.csv").exists():
         raise FileNotFoundError(f"{run_dir / 'results'} is not complete; run the profile first: make run")
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +38,7 @@ def draw(run_dir: Path, folder: Path = FIGURES, *, prefix: str | None = None) ->
         kept = f"{prefix}{name}_{protocol}" if prefix and name == "confusion" else f"{prefix}{name}"
         shutil.copyfile(run_dir / f"results/{name}.csv", folder / f"{kept}.csv")
     if any(told["protocol"] == "place" for _, told in found.values()):
-        places = pd.read_csv(run_dir / "results/per_city.csv", keep_default_na=False)
+        places = read_csv(run_dir / "results/per_city.csv")
         counts = evaluation.confusion(found[results.best_method(found, "place")][0], places)
         write_csv(counts.reset_index(), folder / f"{prefix}confusion_place.csv")
     return redraw(folder, folder)
@@ -48,22 +47,15 @@ def draw(run_dir: Path, folder: Path = FIGURES, *, prefix: str | None = None) ->
 def redraw(tables: Path, folder: Path) -> list[Path]:
     """Draw README's pictures, of each run whose small tables are there, from these tables alone."""
     title = "The 37 most photographed cities, from real positions"
-    drawn = {"cities": maps.static_city_map(cities.leading_cities(37), origin=REAL_POSITIONS, title=title)}
+    drawn = {"cities": maps.city_map(cities.leading_cities(37), origin=REAL_POSITIONS, title=title).picture()}
     for path in sorted(tables.glob("*table1.csv")):
-        table, prefix = _read(path), path.stem.removesuffix("table1")
+        table, prefix = read_csv(path), path.stem.removesuffix("table1")
         origin = origin_of(table)
         drawn[path.stem] = plots.table1(table, origin=origin)
         for scores in tables.glob(f"{prefix}per_city.csv"):
-            drawn[f"{prefix}accuracy_map"] = maps.static_accuracy_map(_read(scores), origin=origin)
+            drawn[f"{prefix}accuracy_map"] = maps.accuracy_map(read_csv(scores), origin=origin).picture()
         for counts in tables.glob(f"{prefix}confusion*.csv"):
-            drawn[counts.stem] = plots.confusion_matrix(_read(counts).set_index("true"), origin=origin)
-    return [_keep(picture, folder / f"{name}.png") for name, picture in drawn.items()]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])  # Namibia's code is NA: not a missing value
-
-
-def _keep(picture: object, path: Path) -> Path:
-    show(picture, path)
-    return path
+            drawn[counts.stem] = plots.confusion_matrix(read_csv(counts).set_index("true"), origin=origin)
+    for name, picture in drawn.items():
+        show(picture, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in drawn]

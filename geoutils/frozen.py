@@ -1,13 +1,13 @@
 """How far frozen features go: tune each classifier on validation, predict once on test, write predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from geoutils import classifiers, results
 from geoutils.artifacts import provenance
@@ -15,6 +15,7 @@ from geoutils.features import Features
 from geoutils.sampling import hash_fractions
 
 SCALINGS = ("raw", "normalised", "centred")
+Classifier = ClassifierMixin | Pipeline
 DEFAULTS = {"knn": {"k": 20}, "svm": {"C": 1.0}}  # where there are no validation photos to choose on
 
 
@@ -45,28 +46,46 @@ def compare(
         search = _search(sample, features.rows, protocol, method, scalings)
         best = search.loc[search["accuracy"].fillna(0).idxmax()]
         searches.append(search.assign(taken=search.index == best.name))
-        name = "k" if method == "knn" else "C"
-        setting = {name: int(best[name]) if method == "knn" else float(best[name])}
-        classifier = classifiers.KNN(**setting) if method == "knn" else classifiers.LinearSVM(**setting)
-        steps = in_place(classifiers.preprocess(best["preprocess"]))
-        told = {"backbone": features.key["backbone"], "weights": features.key["weights"]}
-        settings = {**setting, "preprocess": best["preprocess"], "layer": features.key["layer"]}
+        settings = {"k": int(best["k"])} if method == "knn" else {"C": float(best["C"])}
+        settings |= {"preprocess": best["preprocess"], "layer": features.key["layer"]}
         settings["store"] = features.folder.name  # a run can have several of one backbone
-        _predict(sample, features.rows, protocol, folder, method, classifier, steps, told, settings, seed)
+        told = {"method": method, "backbone": features.key["backbone"], "weights": features.key["weights"]}
+        told |= {"seed": seed, "settings": settings}
+        _predict(sample, features.rows, protocol, folder, build(method, settings), told)
     return pd.concat(searches, ignore_index=True)
 
 
 def predict_chance(sample: pd.DataFrame, protocol: str, folder: Path, *, seed: int = 0) -> None:
     """Write the predictions of guessing at random."""
     blank = np.zeros((len(sample), 1), dtype=np.float32)
-    told = {"backbone": "none", "weights": "none"}
-    chance = classifiers.Chance(random_state=seed)
-    _predict(sample, blank, protocol, folder, "chance", chance, classifiers.preprocess("raw"), told, {}, seed)
+    told = {"method": "chance", "backbone": "none", "weights": "none", "seed": seed, "settings": {}}
+    _predict(sample, blank, protocol, folder, classifiers.Chance(random_state=seed), told)
 
 
-def in_place(steps: Pipeline) -> Pipeline:
-    """Let a scaling overwrite the rows that it is given: of a copy from a large memory map no second one may fit."""
-    return steps.set_params(**{name: False for name in steps.get_params() if name.endswith("__copy")})
+def build(method: str, settings: Mapping[str, Any]) -> Pipeline:
+    """Return the scaling and classifier that the settings of a sidecar name; they overwrite the rows that they get.
+
+    Args:
+        method: "knn" or "svm".
+        settings: preprocess, and k or C.
+    """
+    classifier = classifiers.KNN(settings["k"]) if method == "knn" else classifiers.LinearSVM(settings["C"])
+    return make_pipeline(classifiers.preprocess(settings["preprocess"]), classifier)
+
+
+def fit(model: Classifier, sample: pd.DataFrame, rows: np.ndarray, protocol: str) -> Classifier:
+    """Fit a classifier on the training photos' features (a copy of these `rows`, in the sample's order) and cities."""
+    train = (sample[f"split_{protocol}"] == "train").to_numpy()
+    return model.fit(rows[train], sample.loc[train, "city_id"].to_numpy())
+
+
+def _predict(
+    sample: pd.DataFrame, rows: np.ndarray, protocol: str, folder: Path, model: Classifier, told: dict[str, Any]
+) -> None:
+    scored = sample[f"split_{protocol}"].isin(["val", "test"]).to_numpy()
+    scores = fit(model, sample, rows, protocol).decision_function(rows[scored])
+    told = {**told, "provenance": provenance()}
+    results.write(folder, sample, protocol, scores, model.classes_.tolist(), told)
 
 
 def _search(
@@ -77,33 +96,12 @@ def _search(
     if not val.any():
         usual = {"preprocess": scalings[-1], "accuracy": np.nan, **DEFAULTS[method]}
         return pd.DataFrame([{"method": method, "protocol": protocol, **usual}])
-    tried = []
+    search, tried = classifiers.search_k if method == "knn" else classifiers.search_C, []
     for scaling in scalings:
-        steps = in_place(classifiers.preprocess(scaling))
-        search = classifiers.search_k if method == "knn" else classifiers.search_C
+        steps = classifiers.preprocess(scaling)
         found = search(steps.fit_transform(rows[train]), city[train], steps.transform(rows[val]), city[val])
         tried.append(found.assign(method=method, protocol=protocol, preprocess=scaling))
     return pd.concat(tried, ignore_index=True)
-
-
-def _predict(
-    sample: pd.DataFrame,
-    rows: np.ndarray,
-    protocol: str,
-    folder: Path,
-    method: str,
-    classifier: ClassifierMixin,
-    steps: Any,
-    told: dict[str, str],
-    settings: dict[str, Any],
-    seed: int,
-) -> None:
-    split = sample[f"split_{protocol}"]
-    train, scored = (split == "train").to_numpy(), split.isin(["val", "test"]).to_numpy()
-    classifier.fit(steps.fit_transform(rows[train]), sample.loc[train, "city_id"].to_numpy())
-    scores = classifier.decision_function(steps.transform(rows[scored]))
-    told = {"method": method, **told, "seed": seed, "settings": settings, "provenance": provenance()}
-    results.write(folder, sample, protocol, scores, classifier.classes_.tolist(), told)
 
 
 def grow(
@@ -129,8 +127,7 @@ def grow(
     place, val, found = hash_fractions(sample["photo_id"], seed=0, purpose="growth"), split == "val", []
     for share in shares:
         part = (split == "train") & (place < share)
-        svm = classifiers.preprocess(best["preprocess"])
-        svm.steps.append(("svm", classifiers.LinearSVM(C=best["C"])))
-        score = svm.fit(features.rows[part], city[part]).score(features.rows[val], city[val])
+        svm = build("svm", best).fit(features.rows[part], city[part])
+        score = svm.score(features.rows[val], city[val])
         found.append((int(part.sum()), score, f"SVM, C = {best['C']:g}, {best['preprocess']}"))
     return pd.DataFrame(found, columns=["training_photos", "accuracy", "method"])

@@ -5,7 +5,7 @@ import errno
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -124,20 +124,17 @@ def _degrees(value: object, ref: object, letters: str, limit: int) -> float | st
     return sign * degrees if sign and usual and degrees <= limit else f"{parts} {ref}"
 
 
-def check_photos(paths: Sequence[str], *, workers: int | None = None) -> pd.Series:
-    """Decode every photo and say why it can't be used.
-
-    Args:
-        workers: threads (Pillow decodes outside Python's lock); by default one a core.
+def check_photos(paths: pd.Series) -> pd.Series:
+    """Decode every photo, in threads (Pillow works outside Python's lock), and say why it can't be used.
 
     Returns:
-        str, one a path, on a Series' own index: one of the five reasons, or null for a good photo.
+        str, on the same index: one of the five reasons, or null for a good photo.
     """
-    with ThreadPool(workers) as pool, warnings.catch_warnings():
+    with ThreadPool() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow remarks on odd EXIF, which is no fault of the pixels
         found = pool.imap(_fault, paths, chunksize=16)
         reasons = list(tqdm(found, total=len(paths), desc="checking photos", unit="photo", delay=2))
-    return pd.Series(reasons, index=paths.index if isinstance(paths, pd.Series) else None, dtype="str")
+    return pd.Series(reasons, paths.index, dtype="str")
 
 
 def _fault(path: str) -> str | None:

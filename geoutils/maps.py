@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import folium
 import geopandas
@@ -20,7 +21,8 @@ from matplotlib.figure import Figure
 from xstatic.pkg import leaflet
 
 from geoutils.display import GREY, canvas, short, write_names
-from geoutils.plots import BLUE, ENOUGH, RED
+from geoutils.evaluation import ENOUGH
+from geoutils.plots import BLUE, RED
 
 BASEMAP, PAGE = (Path(__file__).with_name("data") / name for name in ("basemap.geojson", "map.html"))
 EQUAL_EARTH = "+proj=eqearth"  # Šavrič, Patterson and Jenny 2018
@@ -72,8 +74,10 @@ def _page(title: str, origin: str, layers: Sequence[_Layer], legend: Sequence) -
     return chart
 
 
-def _sized(values: pd.Series, unit: str, colour: str = "#ffffff") -> tuple[np.ndarray, list]:
+def _sized(values: pd.Series, unit: str, colour: str = "#ffffff") -> tuple[pd.Series, list]:
     """Return radii in pixels, their squares proportional to the values, and the legend's lines, of values present."""
+    if values.empty:
+        return values, []
     present = np.unique(values)
     steps = np.unique([present[np.abs(present - present[-1] * share).argmin()] for share in (1, 0.3, 0.06)])
     most = 13 if values.min() < values.max() / 2 else 9  # nearly equal circles: small ones hide fewer others
@@ -81,63 +85,70 @@ def _sized(values: pd.Series, unit: str, colour: str = "#ffffff") -> tuple[np.nd
     return radii, [(mark, colour, f"{unit}: {step:,g}") for mark, step in zip(marks.tolist(), steps, strict=True)]
 
 
-def _cities(cities: pd.DataFrame, value: str) -> tuple[pd.DataFrame, list]:
+class CircleMap(NamedTuple):
+    """Circles on the world (city, latitude, longitude, colour, radius in pixels, lines to read, layer) and a legend."""
+
+    title: str
+    origin: str
+    circles: pd.DataFrame
+    legend: list
+
+    def page(self) -> folium.Map:
+        """Return the map as a page, a layer for each value of `layer`."""
+        circles = self.circles.assign(at=self.circles[["latitude", "longitude"]].to_numpy().tolist())
+        shown = circles.sort_values("radius", ascending=False)[["layer", "city", "at", "radius", "colour", "lines"]]
+        layers = [_Layer(name, "circles", part.to_dict("records")) for name, part in shown.groupby("layer")]
+        return _page(self.title, self.origin, layers, self.legend)
+
+    def picture(self) -> Figure:
+        """Return its twin for print."""
+        circles = self.circles.sort_values("radius", ascending=False)
+        with _world(self.title, self.origin, self.legend, circles) as (figure, ax, points):
+            sizes, style = (1.3 * circles["radius"]) ** 2, {"alpha": 0.85, "edgecolors": "white", "linewidths": 0.6}
+            ax.scatter(*points.T, sizes, circles["colour"], zorder=3, **style)
+            write_names(ax, points, 0.65 * circles["radius"], circles["city"])
+        return figure
+
+
+def city_map(cities: pd.DataFrame, *, origin: str, title: str = "The cities", value: str = "photos") -> CircleMap:
+    """Show cities (columns city, country, latitude, longitude) as circles, their areas by the column `value`."""
     radius, legend = _sized(cities[value], value, BLUE)
     lines = [[f"{row.city}, {row.country}", f"{getattr(row, value):,} {value}"] for row in cities.itertuples()]
-    return cities.assign(radius=radius, colour=BLUE, lines=lines, layer="cities"), legend
+    return CircleMap(title, origin, cities.assign(radius=radius, colour=BLUE, lines=lines, layer="cities"), legend)
 
 
-def _accuracies(per_city: pd.DataFrame) -> tuple[pd.DataFrame, list]:
+def accuracy_map(per_city: pd.DataFrame, *, origin: str) -> CircleMap:
+    """Show a per-city table: areas by test photos, colours by accuracy; grey where there are too few photos."""
     radius, legend = _sized(per_city["n_test"], "test photos")
     enough, few = per_city["enough"], "too few test photos for a claim"
     step = max(np.ceil(10 * per_city["accuracy"].where(enough, 0).max()), 1) / 50
     shade = SHADES[np.minimum(per_city["accuracy"].fillna(0) / step, 4).astype(int)]
     ranges = [f"{number * step:.0%} to {number * step + step:.0%} right" for number in range(5)]
-    lines = per_city.apply(
-        lambda r: [
+    lines = [
+        [
             f"{r.city}, {r.country}: {r.correct:,} of {r.n_test:,} test photos right",
             f"{r.accuracy:.0%}, 95% interval {r.ci_low:.0%} to {r.ci_high:.0%}" if r.n_test else "no test photo",
             f"most often taken for: {r.confused_with}" if r.enough else few,
-        ],
-        axis=1,
-    )
+        ]
+        for r in per_city.itertuples()
+    ]
     legend += [(7, *line) for line in zip(SHADES, ranges, strict=True)] if enough.any() else []
     legend += [] if enough.all() else [(7, UNCLAIMED, few)]
     circles = per_city.assign(radius=radius, lines=lines, colour=np.where(enough, shade, UNCLAIMED))
-    return circles.assign(layer=np.where(enough, "accuracy", few)), legend
+    return CircleMap("Accuracy, city by city", origin, circles.assign(layer=np.where(enough, "accuracy", few)), legend)
 
 
-def _mistaken(row: pd.DataFrame, city: str) -> tuple[pd.DataFrame, list]:
+def mistaken_map(row: pd.DataFrame, *, city: str, origin: str) -> CircleMap:
+    """Show where a city's test photos are taken to be (columns city, country, latitude, longitude, photos)."""
     row, total = row[row["photos"] > 0], row["photos"].sum()
     radius, legend = _sized(row["photos"], "test photos")
     lines = [[f"{r.city}, {r.country}", f"{r.photos:,} of {total:,} photos of {city}"] for r in row.itertuples()]
     right, wrong, few = (BLUE, RED, "") if total >= ENOUGH else (GREY, UNCLAIMED, "; too few photos for a claim")
     legend += [(7, right, f"taken for {city}, rightly"), (7, wrong, f"taken for another city{few}")]
     home = row["city"] == city
-    circles = row.assign(radius=radius, lines=lines, colour=np.where(home, right, wrong))
-    return circles.assign(layer=np.where(home, "right", "mistaken")), legend
-
-
-def _circle_page(title: str, origin: str, circles: pd.DataFrame, legend: list) -> folium.Map:
-    circles = circles.assign(at=circles[["latitude", "longitude"]].to_numpy().tolist())
-    shown = circles.sort_values("radius", ascending=False)[["layer", "city", "at", "radius", "colour", "lines"]]
-    layers = [_Layer(name, "circles", part.to_dict("records")) for name, part in shown.groupby("layer")]
-    return _page(title, origin, layers, legend)
-
-
-def city_map(cities: pd.DataFrame, *, origin: str, title: str = "The cities", value: str = "photos") -> folium.Map:
-    """Show cities (columns city, country, latitude, longitude) as circles, their areas by the column `value`."""
-    return _circle_page(title, origin, *_cities(cities, value))
-
-
-def accuracy_map(per_city: pd.DataFrame, *, origin: str, title: str = "Accuracy, city by city") -> folium.Map:
-    """Show a per-city table: areas by test photos, colours by accuracy; grey where there are too few photos."""
-    return _circle_page(title, origin, *_accuracies(per_city))
-
-
-def mistaken_map(row: pd.DataFrame, *, city: str, origin: str) -> folium.Map:
-    """Show where a city's test photos are taken to be (columns city, country, latitude, longitude, photos)."""
-    return _circle_page(f"Where photos of {city} are taken to be", origin, *_mistaken(row, city))
+    layer, colour = np.where(home, "right", "mistaken"), np.where(home, right, wrong)
+    circles = row.assign(radius=radius, lines=lines, colour=colour, layer=layer)
+    return CircleMap(f"Where photos of {city} are taken to be", origin, circles, legend)
 
 
 def _cells(positions: pd.DataFrame, degrees: float) -> tuple[pd.DataFrame, list]:
@@ -184,30 +195,6 @@ def _world(title: str, origin: str, legend: list, positions: pd.DataFrame) -> It
         ax.set_axis_off()
         figure.draw_without_rendering()  # settles where a position falls on the paper
         yield figure, ax, points
-
-
-def _circle_picture(title: str, origin: str, circles: pd.DataFrame, legend: list) -> Figure:
-    circles = circles.sort_values("radius", ascending=False)
-    with _world(title, origin, legend, circles) as (figure, ax, points):
-        sizes, style = (1.3 * circles["radius"]) ** 2, {"alpha": 0.85, "edgecolors": "white", "linewidths": 0.6}
-        ax.scatter(*points.T, sizes, circles["colour"], zorder=3, **style)
-        write_names(ax, points, 0.65 * circles["radius"], circles["city"])
-    return figure
-
-
-def static_city_map(cities: pd.DataFrame, *, origin: str, title: str = "The cities", value: str = "photos") -> Figure:
-    """Draw `city_map` for print."""
-    return _circle_picture(title, origin, *_cities(cities, value))
-
-
-def static_accuracy_map(per_city: pd.DataFrame, *, origin: str, title: str = "Accuracy, city by city") -> Figure:
-    """Draw `accuracy_map` for print."""
-    return _circle_picture(title, origin, *_accuracies(per_city))
-
-
-def static_mistaken_map(row: pd.DataFrame, *, city: str, origin: str) -> Figure:
-    """Draw `mistaken_map` for print."""
-    return _circle_picture(f"Where photos of {city} are taken to be", origin, *_mistaken(row, city))
 
 
 def static_density(positions: pd.DataFrame, *, origin: str, degrees: float = 2) -> Figure:

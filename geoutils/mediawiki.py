@@ -20,7 +20,10 @@ import requests
 
 from geoutils.artifacts import content_key, read_json, write_json, write_text
 from geoutils.download import Sleep, fetch, open_url, patiently
+from geoutils.images import open_photo
 
+API = "https://commons.wikimedia.org/w/api.php"
+IMAGE_HOSTS = ("upload.wikimedia.org", "thumb.wikimedia.org")
 SEARCH_DEPTH, SEARCH_LIMIT = 10_000, 500  # CirrusSearch answers no further, and no more at a time
 # namespace 6: files
 SEARCH = {"list": "search", "srnamespace": 6, "srsort": "user_random", "srlimit": SEARCH_LIMIT, "srprop": ""}
@@ -40,12 +43,12 @@ DETAILS = {
 
 @dataclass(frozen=True)
 class Client:
-    """Whom to ask, which hosts may serve images, and the folder in which answers are kept for the next time."""
+    """The folder in which answers are kept for the next time, whom to ask, and which hosts may serve images."""
 
-    api: str
-    image_hosts: Collection[str]
     answers: Path
     session: requests.Session
+    api: str = API
+    image_hosts: Collection[str] = IMAGE_HOSTS
     sleep: Sleep = time.sleep
 
     def ask(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -60,20 +63,16 @@ class Client:
             write_json(path, patiently(lambda: self._receive(asked), sleep=self.sleep))
         return read_json(path)
 
-    def ask_pages(self, parameters: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        """Return all pages of a query by id, their parts collected over every continuation."""
-        pages: dict[int, dict[str, Any]] = {}
+    def answers_to(self, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield what is found, answer by answer over every continuation; the next is asked for when it is wanted."""
         more, seen = {}, []
         while more not in seen:
             seen.append(more)
             answer = self.ask(parameters | more)
-            for page in answer.get("query", {}).get("pages", []):
-                known = pages.setdefault(page["pageid"], {})
-                for name, value in page.items():
-                    known[name] = known.get(name, []) + value if isinstance(value, list) else value
+            yield answer.get("query", {})
             more = answer.get("continue")
             if not more:
-                return pages
+                return
         raise ValueError(f"{self.api} repeats its continuation {more}: the query can't be finished")
 
     def _receive(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -107,13 +106,10 @@ def find_files(client: Client, latitude: float, longitude: float, radius_km: flo
     """
     where = f"nearcoord:{math.ceil(radius_km * 1000)}m,{latitude:.6f},{longitude:.6f}"  # takes whole metres
     seen: set[int] = set()
-    for offset in range(0, SEARCH_DEPTH, SEARCH_LIMIT):
-        answer = client.ask(SEARCH | {"srsearch": where, "sroffset": offset})
-        found = dict.fromkeys(entry["pageid"] for entry in answer.get("query", {}).get("search", []))
+    for answer in itertools.islice(client.answers_to(SEARCH | {"srsearch": where}), SEARCH_DEPTH // SEARCH_LIMIT):
+        found = dict.fromkeys(entry["pageid"] for entry in answer.get("search", []))
         yield from (page_id for page_id in found if page_id not in seen)
         seen.update(found)
-        if "continue" not in answer:
-            return
 
 
 def describe_files(client: Client, page_ids: Iterable[int], width: int) -> Iterator[dict[str, Any]]:
@@ -130,29 +126,36 @@ def describe_files(client: Client, page_ids: Iterable[int], width: int) -> Itera
     """
     rest = iter(page_ids)
     while batch := list(itertools.islice(rest, BATCH)):
-        pages = client.ask_pages(DETAILS | {"pageids": "|".join(map(str, batch)), "iiurlwidth": width})
+        pages: dict[int, dict[str, Any]] = {}
+        for answer in client.answers_to(DETAILS | {"pageids": "|".join(map(str, batch)), "iiurlwidth": width}):
+            for page in answer.get("pages", []):
+                known = pages.setdefault(page["pageid"], {})  # its parts may be spread over the answers
+                for name, value in page.items():
+                    known[name] = known.get(name, []) + value if isinstance(value, list) else value
         for page_id in batch:
             yield {"page_id": page_id, "scaled_to": width} | _flatten(pages.get(page_id, {}))
 
 
-def fetch_image(client: Client, url: str, path: Path, *, sha256: str | None = None) -> tuple[int, int]:
-    """Fetch a JPEG image once, whole, and return its true size in pixels (width, height).
+def fetch_image(client: Client, url: str, path: Path, *, checksum: str | None = None) -> str:
+    """Fetch a photo once, whole; return why it can't be had (removed, host not allowed, no photo...), or nothing.
+
+    Args:
+        checksum: as for `fetch`.
 
     Raises:
-        ValueError: it can't be had: removed, from a host not allowed, no whole image, other bytes than `sha256`.
-        ConnectionError: no network, or a server that stays away.
+        ConnectionError: no network, or a server that stays away. PermissionError: it refuses this client.
     """
     refused = client.answers / f"{path.stem}.refused"
-    if refused.exists():
-        raise ValueError(refused.read_text(encoding="utf-8"))
     options = {"allowed_hosts": client.image_hosts, "session": client.session, "sleep": client.sleep}
-    try:
-        fetch(url, path, sha256=sha256, max_bytes=MAX_IMAGE_BYTES, check=_jpeg_size, **options)
-        return _jpeg_size(path)
-    except (ValueError, FileNotFoundError) as error:
-        why = re.sub(r"\w+://\S+", "(address)", str(error))  # addresses hold titles, and titles names
-        write_text(refused, why)
-        raise ValueError(why) from error
+    options |= {"checksum": checksum, "max_bytes": MAX_IMAGE_BYTES, "check": open_photo}
+    if not refused.exists():
+        try:
+            fetch(url, path, **options)
+            return ""
+        except (ValueError, FileNotFoundError) as error:
+            # addresses hold titles, and titles names
+            write_text(refused, re.sub(r"\w+://\S+", "(address)", str(error)))
+    return refused.read_text(encoding="utf-8")
 
 
 def plain_text(value: object) -> str:
@@ -191,14 +194,3 @@ def _flatten(page: dict[str, Any]) -> dict[str, Any]:
         "uploaded": plain_text(info.get("timestamp", "")),
         "image_url": str(info.get("thumburl", "")),
     }
-
-
-def _jpeg_size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            image.load()
-            return image.size
-    except Exception as error:  # bytes from outside: decoders fail in any way
-        raise ValueError(f"not a whole JPEG image ({error})") from error

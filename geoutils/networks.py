@@ -15,21 +15,15 @@ from torch import Tensor, nn
 class LRN(nn.Module):
     """Local response normalisation across five neighbouring channels (Krizhevsky et al. 2012, section 3.3).
 
-    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum is a 1x1
-    convolution with a band matrix, several times faster on a CPU than `nn.LocalResponseNorm`.
+    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum is four additions of
+    shifted channels, several times faster on a CPU than `nn.LocalResponseNorm`.
     """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        index = torch.arange(channels)
-        band = (index[:, None] - index).abs() <= 2
-        self.register_buffer("band", band[:, :, None, None].to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("one", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # scaled before it is squared: the square of a raw activation overflows half precision
-        squares = (x * (1e-4 / 5) ** 0.5).square_()
-        root = F.conv2d(squares, self.band, self.one).rsqrt_()
+        squares = F.pad((x * (1e-4 / 5) ** 0.5).square_(), (0, 0, 0, 0, 2, 2))
+        pairs = squares[:, 1:] + squares[:, :-1]
+        root = (pairs[:, 2:-1] + pairs[:, :-3]).add_(squares[:, 4:]).add_(1).rsqrt_()
         return (x * root).mul_(root.sqrt())  # the power -0.75; in place, since large new tensors cost most
 
 
@@ -85,11 +79,11 @@ class CaffeNet(_CaffeTrained, nn.Sequential):
                 conv1=nn.Conv2d(3, 96, 11, stride=4),
                 relu1=_relu(),
                 pool1=_max_pool(),
-                norm1=LRN(96),
+                norm1=LRN(),
                 conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
                 relu2=_relu(),
                 pool2=_max_pool(),
-                norm2=LRN(256),
+                norm2=LRN(),
                 conv3=nn.Conv2d(256, 384, 3, padding=1),
                 relu3=_relu(),
                 conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),
@@ -163,14 +157,14 @@ class GoogLeNet(_CaffeTrained):
     def __init__(self, num_classes: int = 1000, *, auxiliary: bool = True) -> None:
         super().__init__()
         self.conv1 = _chain({"7x7_s2": nn.Conv2d(3, 64, 7, stride=2, padding=3), "relu_7x7": _relu()})
-        self.pool1 = _chain({"3x3_s2": _max_pool(), "norm1": LRN(64)})
+        self.pool1 = _chain({"3x3_s2": _max_pool(), "norm1": LRN()})
         self.conv2 = _chain(
             {
                 "3x3_reduce": nn.Conv2d(64, 64, 1),
                 "relu_3x3_reduce": _relu(),
                 "3x3": nn.Conv2d(64, 192, 3, padding=1),
                 "relu_3x3": _relu(),
-                "norm2": LRN(192),
+                "norm2": LRN(),
             }
         )
         self.pool2 = _chain({"3x3_s2": _max_pool()})

@@ -5,17 +5,15 @@ A reader collects raw rows, as text, and sends them through `checked`. What can'
 """
 
 import bz2
-import contextlib
 import csv
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -49,26 +47,9 @@ PARTITIONS = {"train": "train", "training": "train", "test": "test", "testing": 
 PARTITIONS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 MAX_LINE, MAX_RECORD_LINES = 1 << 20, 50  # characters, lines; what is longer is no record
 FLICKR_OWNER = r"\d{1,20}(?:@|%40)N\d+"  # in the names of Im2GPS's images, beside which the hash would hide nobody
 FIRST_YEAR, LAST_YEAR = "1826", "2200"  # since the oldest photograph; cameras' clocks say anything
-
-
-def read_photos(path: Path, *, source: str = "own", check_images: bool = True, **of_table: Any) -> Reading:
-    """Read a CSV file, a folder of photos or a single photo, whichever `path` is.
-
-    Args:
-        of_table: `columns` and `image_root`, as in `read_csv`.
-
-    Raises:
-        ValueError: for `columns` or `image_root` where no table is read, or as `read_csv`.
-    """
-    if Path(path).suffix.lower() in TABLE_SUFFIXES and not Path(path).is_dir():
-        return read_csv(path, source=source, check_images=check_images, **of_table)
-    if given := [name for name, value in of_table.items() if value]:
-        raise ValueError(f"{path} is no table, and {' and '.join(given)} are for a table only: leave them out")
-    return read_exif_folder(path, source=source, check_images=check_images)
 
 
 def read_csv(
@@ -93,7 +74,7 @@ def read_csv(
     Raises:
         ValueError: if there is no header with both coordinates.
     """
-    raw = pd.concat(csv_batches(path, columns=columns), ignore_index=True).assign(source=source)
+    raw = pd.concat([pd.DataFrame(), *csv_batches(path, columns=columns)], ignore_index=True).assign(source=source)
     root = Path(path).parent if image_root is None else image_root
     return checked(raw, image_root=root, check_images=check_images)
 
@@ -136,42 +117,60 @@ def checked(table: pd.DataFrame, *, image_root: Path | None = None, check_images
     Returns:
         Photos and rejected rows; together as many as the rows of `table`.
     """
-    raw = table.reset_index(drop=True)
-    for name in (*SYNONYMS, "source", *REJECTED_COLUMNS):
-        if name not in raw:
-            raw[name] = pd.Series(None, raw.index, dtype="str")
-        elif name not in ("latitude", "longitude", "taken_at"):
-            raw[name] = raw[name].astype("str")
+    columns = [*SYNONYMS, "source", *REJECTED_COLUMNS]
+    absent = dict.fromkeys({*columns} - {*table}, pd.Series(None, table.index, dtype="str"))
+    raw = table.assign(**absent)[columns].reset_index(drop=True)
+    raw = raw.astype(dict.fromkeys(raw.columns.difference(["latitude", "longitude", "taken_at"]), "str"))
     latitude, longitude = (pd.to_numeric(raw[name], errors="coerce") for name in ("latitude", "longitude"))
     path, outside = _absolute(raw["path"], image_root)
-    partition = raw["partition"].str.lower()
+    partition = raw["partition"].str.lower().map(PARTITIONS)
     faults = {
         NO_POSITION: raw["latitude"].isna() | raw["longitude"].isna(),
         UNREADABLE_POSITION: latitude.isna() | longitude.isna(),
         SWAPPED: latitude.abs().between(90, 180, inclusive="right") & (longitude.abs() <= 90),
         OUT_OF_RANGE: (latitude.abs() > 90) | (longitude.abs() > 180),
         NULL_ISLAND: (latitude == 0) & (longitude == 0),
-        UNKNOWN_PARTITION: partition.notna() & ~partition.isin(PARTITIONS),
+        UNKNOWN_PARTITION: raw["partition"].notna() & partition.isna(),
         OUTSIDE_ROOT: outside,
     }
-    first = np.select(list(faults.values()), range(len(faults)), default=-1)
-    first = pd.Series(pd.Categorical.from_codes(first, list(faults)), raw.index).astype("str")
-    reason = raw["reason"].fillna(first)
-    if check_images:
-        reason = reason.fillna(check_photos(path[reason.isna() & path.notna()]))
+    for reason, fault in faults.items():
+        raw.loc[fault & raw["reason"].isna(), "reason"] = reason
     raw["record"] = raw["photo_id"].fillna(raw["path"]).fillna(raw["record"])
-    _mark_repeated(raw, reason, raw["record"])
-    _mark_repeated(raw, reason, path)
-    if check_images:
-        _mark_repeated(raw, reason, contents(path[reason.isna()].dropna()))
-    rejected = _rejected(raw.assign(reason=reason)[reason.notna()])
+    usable, rejected = sift(raw, path, check_images=check_images)
 
-    raw = raw.assign(photo_id=raw["record"], path=path, latitude=latitude, longitude=longitude)
-    photos = raw.assign(partition=partition.replace(PARTITIONS))[reason.isna()]
+    found = {"path": path, "latitude": latitude, "longitude": longitude, "partition": partition}
+    photos = raw.assign(photo_id=raw["record"], **found)[usable]
     made_up = photos["source"] == SYNTHETIC  # nobody to hide, and a keyed hash would differ between machines
     photos["user_id"] = photos["user_id"].where(made_up, hash_users(photos["user_id"].mask(made_up)))
     photos["taken_at"] = _times(photos["taken_at"])
     return Reading(conform(photos, "photos"), rejected)
+
+
+def sift(raw: pd.DataFrame, path: pd.Series, *, check_images: bool) -> tuple[pd.Series, pd.DataFrame]:
+    """Tell the rows that can be used; of those of one record, path or (of checked images) content only the first.
+
+    Args:
+        raw: `record`, an id each; `reason` and `detail` of rows known to be of no use, else null; the position,
+            `partition` and `path` as found.
+        path: absolute paths of the images, null where there is none.
+        check_images: decode every photo to see that it can be used.
+
+    Returns:
+        bool, one a row; and the other rows as a `rejected` table, which names no owner.
+    """
+    raw = raw.astype(dict.fromkeys(REJECTED_COLUMNS, "str"))
+    if check_images:
+        raw["reason"] = raw["reason"].fillna(check_photos(path[raw["reason"].isna()].dropna()))
+    _mark_repeated(raw, raw["record"])
+    _mark_repeated(raw, path)
+    if check_images:
+        _mark_repeated(raw, contents(path[raw["reason"].isna()].dropna()))
+    bad = raw[raw["reason"].notna()]
+    text = bad[["latitude", "longitude", "partition", "path"]].astype("str").fillna("")
+    found = text["latitude"] + " " + text["longitude"] + " " + text["partition"] + " " + text["path"]
+    told = {"record": bad["record"], "reason": bad["reason"], "detail": bad["detail"].fillna(found.str.strip())}
+    told = {name: said.str.replace(FLICKR_OWNER, "*", regex=True).str[:200] for name, said in told.items()}
+    return raw["reason"].isna(), pd.DataFrame(told).reset_index(drop=True)
 
 
 def csv_batches(
@@ -189,16 +188,13 @@ def csv_batches(
     records = _records(path)
     _, header = next(records, (0, []))
     places, width, name = _places(header, columns or {}, path), len(header), table_text(path.name)
-    batch = list(islice(records, batch_rows))
-    while True:
+    while batch := list(islice(records, batch_rows)):
         rows = [fields if len(fields) == width else None for _, fields in batch]
         raw = {ours: [row and (row[at].strip() or None) for row in rows] for ours, at in places.items()}
         raw["record"] = [f"{name}:{line}" for line, _ in batch]
         raw["reason"] = [None if row else BROKEN for row in rows]
         raw["detail"] = [None if len(f) == width else damage_or(f[0], f"{len(f)} fields for {width}") for _, f in batch]
         yield pd.DataFrame(raw, columns=[*SYNONYMS, *REJECTED_COLUMNS], dtype="str")
-        if not (batch := list(islice(records, batch_rows))):
-            return
 
 
 def text_lines(path: Path) -> Iterator[str]:
@@ -209,15 +205,14 @@ def text_lines(path: Path) -> Iterator[str]:
     """
     opener = bz2.open if Path(path).suffix == ".bz2" else open
     with opener(path, "rb") as file:
-        encoding = "utf-8-sig"
-        with contextlib.suppress(EOFError, OSError):
-            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else encoding
-    with opener(path, "rt", encoding=encoding, errors="replace", newline="") as file:
         try:
-            while line := file.readline(MAX_LINE):
+            encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+            file.seek(0)
+            text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
+            while line := text.readline(MAX_LINE):
                 rest = line
                 while len(rest) == MAX_LINE and rest[-1] not in "\r\n":
-                    rest = file.readline(MAX_LINE)
+                    rest = text.readline(MAX_LINE)
                 yield line
         except (EOFError, OSError) as error:
             yield f"{DAMAGED}: {error}\n"
@@ -288,21 +283,13 @@ def _absolute(paths: pd.Series, root: Path | None) -> tuple[pd.Series, pd.Series
     return joined, ~joined.fillna(start).str.startswith(start) | paths.str.contains("\0", regex=False)
 
 
-def _mark_repeated(raw: pd.DataFrame, reason: pd.Series, key: pd.Series) -> None:
-    """Give the usable rows whose key an earlier usable one has their reason, and the earlier one as detail."""
-    key = key[reason.isna()].dropna()
-    again, first = key[key.duplicated()], key.drop_duplicates()
-    reason[again.index] = DUPLICATE
-    earlier = first.index[pd.Index(first).get_indexer(again)]
-    raw.loc[again.index, "detail"] = ("repeats " + raw["record"][earlier]).to_numpy()
-
-
-def _rejected(bad: pd.DataFrame) -> pd.DataFrame:
-    latitude, longitude = (bad[name].astype("str").fillna("") for name in ("latitude", "longitude"))
-    found = latitude + " " + longitude + " " + bad["partition"].fillna("") + " " + bad["path"].fillna("")
-    bad = bad.assign(detail=bad["detail"].fillna(found.str.strip()))[list(REJECTED_COLUMNS)]
-    bad = bad.replace(FLICKR_OWNER, "*", regex=True)
-    return bad.assign(record=bad["record"].str[:200], detail=bad["detail"].str[:200]).reset_index(drop=True)
+def _mark_repeated(raw: pd.DataFrame, key: pd.Series) -> None:
+    """Give the usable rows whose key an earlier usable one has their reason, and the earlier record as detail."""
+    key = key[raw["reason"].isna()].dropna()
+    key = key[key.duplicated(keep=False)]
+    again = key.index[key.duplicated()]
+    raw.loc[again, "reason"] = DUPLICATE
+    raw.loc[again, "detail"] = "repeats " + raw["record"][key.index].groupby(key).transform("first")
 
 
 def _times(text: pd.Series) -> pd.Series:

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
+import pandas as pd
+import papermill
+import yaml
+from jinja2 import Template
+from nbconvert import HTMLExporter
+
 from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json, write_text
+from geoutils.report import picture, write_report
 from geoutils.tables import origin
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -55,8 +63,6 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
     Raises:
         ValueError: for a notebook or parameter that does not exist, naming those that do; for what is no profile.
     """
-    import yaml
-
     path = Path(path)
     if not path.exists():
         known = sorted(p.as_posix() for p in path.parent.glob("*.yaml")) or "no profiles there"
@@ -80,15 +86,14 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
             raise ValueError(f"--set takes STEP.PARAMETER=VALUE with STEP one of {names}, found {setting!r}")
         value = match[3] if match[2] in PATHS else yaml.safe_load(match[3])
         steps[names.index(match[1])].parameters[match[2]] = value
-    folder = Path(run_dir) if run_dir else ROOT / "runs" / content["name"]
-    if folder.resolve() in (ROOT, *ROOT.parents):
-        raise ValueError(
-            f"{folder} holds the repository: a run needs a folder of its own, such as runs/{content['name']}"
-        )
+    usual = ROOT / "runs" / content["name"]
+    folder = Path(run_dir or usual).resolve()
+    if folder in (ROOT, *ROOT.parents):
+        raise ValueError(f"{folder} holds the repository: a run needs a folder of its own, such as {usual}")
     for step in steps:
         _refuse_unknown(step)
     timeout_s = int(3_600 * content.get("timeout_hours", CELL_TIMEOUT_HOURS))
-    return Profile(content["name"], steps, folder.resolve(), content.get("requires") or {}, timeout_s)
+    return Profile(content["name"], steps, folder, content.get("requires") or {}, timeout_s)
 
 
 def run(profile: Profile) -> Path:
@@ -104,8 +109,6 @@ def run(profile: Profile) -> Path:
         FileNotFoundError: before any work, if what the profile requires is not there, with what to fetch.
         NotebookError: at the first cell that fails.
     """
-    from geoutils import report
-
     _require(profile)
     state_path = profile.run_dir / "state.json"
     state = read_json(state_path) if state_path.exists() else {}
@@ -115,7 +118,9 @@ def run(profile: Profile) -> Path:
         keys[step.name] = key
     done = {} if state.get("complete") else state.get("done", {})
     if state and done.get(profile.steps[0].name) != keys[profile.steps[0].name]:
-        _clear(profile.run_dir)
+        (profile.run_dir / "index.html").unlink(missing_ok=True)
+        for folder in DRAWN:
+            shutil.rmtree(profile.run_dir / folder, ignore_errors=True)
     for number, step in enumerate(profile.steps, start=1):
         title = f"[{number}/{len(profile.steps)}] {step.name}"
         if done.get(step.name) == keys[step.name]:
@@ -127,15 +132,9 @@ def run(profile: Profile) -> Path:
         done[step.name] = keys[step.name]
         write_json(state_path, {"complete": False, "done": done})
         print(f"{title}: {time.perf_counter() - started:.0f} s", flush=True)
-    page = report.write_report(profile.run_dir, [step.name for step in profile.steps])
+    page = write_report(profile.run_dir, [step.name for step in profile.steps])
     write_json(state_path, {"complete": True, "done": done})
     return page
-
-
-def _clear(run_dir: Path) -> None:
-    (run_dir / "index.html").unlink(missing_ok=True)
-    for folder in DRAWN:
-        shutil.rmtree(run_dir / folder, ignore_errors=True)
 
 
 def _inputs(profile: Profile) -> list[tuple[str, int, int]]:
@@ -152,12 +151,9 @@ def _source(step: Step) -> Path:
 
 def _refuse_unknown(step: Step) -> None:
     """Refuse parameters that a notebook does not have: papermill would only log a warning."""
-    import papermill
-
     if not _source(step).exists():
-        raise ValueError(
-            f"no notebook {step.notebook!r}; there are {sorted(p.stem for p in NOTEBOOKS.glob('*.ipynb'))}"
-        )
+        there = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+        raise ValueError(f"no notebook {step.notebook!r}; there are {there}")
     known = set(papermill.inspect_notebook(str(_source(step))))
     if unknown := sorted(set(step.parameters) - known):
         raise ValueError(f"notebook {step.notebook} has no parameter {unknown}; it has {sorted(known)}")
@@ -185,11 +181,8 @@ def _package_files() -> Mapping[str, str]:
 
 
 def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
-    import papermill
-
     executed = run_dir / "notebooks" / f"{step.name}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
-    failed = None
     try:
         papermill.execute_notebook(
             str(_source(step)),
@@ -202,18 +195,14 @@ def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
             extra_arguments=["--log-level=50"],  # the kernel speaks of its own transport and shutdown
         )
     except (papermill.PapermillExecutionError, TimeoutError) as error:
-        failed = error
-    export_html(executed)
-    if failed or read_json(executed)["metadata"]["papermill"]["exception"]:
-        detail = re.sub(r"\x1b\[[0-9;]*m", "", str(failed)) if failed else "see the page for the failing cell"
-        raise NotebookError(f"notebook {step.name} failed; see {executed.with_suffix('.html')}\n{detail}")
+        detail = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # without the colours of a terminal
+        raise NotebookError(f"notebook {step.name} failed; see {executed.with_suffix('.html')}\n{detail}") from error
+    finally:
+        export_html(executed)
 
 
 def export_html(notebook: Path) -> Path:
     """Turn an executed notebook into one page that asks the network for nothing."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     for trait in exporter.trait_names():
         if trait.endswith("_url"):
@@ -226,24 +215,15 @@ def export_html(notebook: Path) -> Path:
     return write_text(notebook.with_suffix(".html"), _stamped(page, notebook.parents[1]))
 
 
-def _as_webp(picture: re.Match[str]) -> str:
-    """Return a PNG picture as a WebP picture of a fourth of the bytes, with the words that it carries as alt text."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(base64.b64decode(picture[2]))) as image:
-        alt = html.escape(image.info.get("Description", "a picture").replace("\n", ". "))
-        image.convert("RGB").save(buffer := io.BytesIO(), "webp", quality=85)
-    return f'alt="{alt}"{picture[1]}data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}'
+def _as_webp(found: re.Match[str]) -> str:
+    shown = picture(io.BytesIO(base64.b64decode(found[2])))
+    return f'alt="{html.escape(shown["alt"])}"{found[1]}{shown["src"]}'
 
 
 def _stamped(page: str, run_dir: Path) -> str:
     """Write the origin of a run's photos over a page, so that no table of made-up data passes for a result."""
-    import pandas as pd
-    from jinja2 import Template
-
     if not (photos := run_dir / "photos.parquet").exists():
         return page
     told = origin(pd.read_parquet(photos, columns=["source"]))
-    template = Template(STAMP.read_text(encoding="utf-8"), autoescape=True)
-    stamp = template.render(origin=told, synthetic=told.startswith("SYNTHETIC"))
+    stamp = Template(STAMP.read_text(encoding="utf-8"), autoescape=True).render(origin=told)
     return re.sub(r"<body[^>]*>", lambda body: body[0] + stamp, page, count=1)

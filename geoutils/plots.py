@@ -9,26 +9,20 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator, PercentFormatter
+from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 from geoutils.display import GREY, canvas, short, write_names
+from geoutils.evaluation import ENOUGH
 from geoutils.images import open_photo
 
 BLUE, RED, PALE = "#0072b2", "#d55e00", "#c3ccd3"
-ENOUGH = 20  # test photos below which a city gets no rank, colour or claim; photos from which a share is drawn
 
 
 def _rows(ax, names: Sequence, longest: int = 50) -> np.ndarray:
     ax.set_yticks(range(len(names)), [short(name, longest) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
     return np.arange(len(names))
-
-
-def _bars(title, note, names, values, origin, labels=None, **style) -> Figure:
-    with canvas(title, note, origin, 1.4 + 0.22 * len(names)) as (figure, ax):
-        bars = ax.barh(_rows(ax, names), values, **style)
-        ax.bar_label(bars, labels, fmt="{:,.6g}", padding=4, fontsize=8, color=GREY)
-    return figure
 
 
 def _lines(ax, table: pd.DataFrame, x: str, y: str, by: str, *, log: bool = True) -> None:
@@ -47,20 +41,30 @@ def _dots(ax, rows: pd.DataFrame, y: Sequence[float], color: str | None = BLUE, 
     ax.errorbar(rows["accuracy"], y, xerr=sides, color=color, **{"marker": "o", "linestyle": "none", **style})
 
 
+def bars(
+    values: pd.Series, title: str, note: str, *, origin: str, color: ArrayLike = BLUE, labels: Sequence | None = None
+) -> Figure:
+    """Draw numbers by their index, from the top down, each with itself or its label at the end of its bar."""
+    with canvas(title, note, origin, 1.4 + 0.22 * len(values)) as (figure, ax):
+        drawn = ax.barh(_rows(ax, values.index), values, color=color)
+        ax.bar_label(drawn, labels, fmt="{:,.6g}", padding=4, fontsize=8, color=GREY)
+    return figure
+
+
 def city_counts(cities: pd.DataFrame, *, minimum: int, origin: str) -> Figure:
     """Draw photos a city (columns city, photos), the largest first, those below the minimum pale."""
-    rows = cities.sort_values("photos", ascending=False, kind="stable")
-    color = np.where(rows["photos"] >= minimum, BLUE, PALE)
-    figure = _bars("Photos a city", f"minimum: {minimum:,}", rows["city"], rows["photos"], origin, color=color)
+    counts = cities.set_index("city")["photos"].sort_values(ascending=False, kind="stable")
+    color = np.where(counts >= minimum, BLUE, PALE)
+    figure = bars(counts, "Photos a city", f"minimum: {minimum:,}", origin=origin, color=color)
     figure.axes[0].axvline(minimum, color=RED, linewidth=1.2)
     return figure
 
 
-def eligibility(table: pd.DataFrame, *, origin: str, paper: int = 37) -> Figure:
+def eligibility(table: pd.DataFrame, *, origin: str) -> Figure:
     """Draw how many cities qualify (columns radius_km, min_photos, cities), the paper's number as a line."""
-    with canvas("How many cities qualify", f"dashed: the paper's {paper}", origin) as (figure, ax):
+    with canvas("How many cities qualify", "dashed: the paper's 37", origin) as (figure, ax):
         _lines(ax, table, "min_photos", "cities", "radius_km")
-        ax.axhline(paper, color=GREY, linestyle="--", linewidth=1, marker="")
+        ax.axhline(37, color=GREY, linestyle="--", linewidth=1, marker="")
         ax.set(yscale="log", ylabel="cities")
     return figure
 
@@ -90,25 +94,11 @@ def split_counts(counts: pd.DataFrame, *, origin: str) -> Figure:
 
 
 def shared_users(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw the test photos whose photographer also took training photos (columns protocol, shared, users: of those)."""
-    labels = [f"{row.shared:,} of {row.users:,} photos" for row in table.itertuples()]
+    """Draw the test photos whose photographer also took training photos (from `sampling.shared_users`)."""
+    shared = table.set_index("protocol")["photos_shared"]
+    labels = [f"{row.photos_shared:,} of {row.photos_test:,} photos" for row in table.itertuples()]
     title = "Test photos whose photographer is also in training"
-    return _bars(title, "by split", table["protocol"], table["shared"], origin, labels, color=RED)
-
-
-def photos_over_time(table: pd.DataFrame, *, origin: str, by: str = "year") -> Figure:
-    """Draw the column `photos` by year, or by another column such as a photographer's rank."""
-    return _bars(f"Photos by {by}", "photos", table[by], table["photos"], origin)
-
-
-def rejections(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw why records were rejected (columns reason, count)."""
-    return _bars("Why records were rejected", "records", table["reason"], table["count"], origin, color=RED)
-
-
-def throughput(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw the speed of extraction (columns name, images_per_second)."""
-    return _bars("Speed", "images a second", table["name"], table["images_per_second"].round(1), origin)
+    return bars(shared, title, "by split", origin=origin, color=RED, labels=labels)
 
 
 def feature_norms(norms: np.ndarray, *, origin: str) -> Figure:
@@ -145,9 +135,9 @@ def accuracy_curve(table: pd.DataFrame, *, x: str, origin: str, by: str = "prepr
 
 
 def risk_coverage(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw how right a method is on the photos that it answers (columns coverage, accuracy, method), from 20 on."""
-    step = table.groupby("method")["coverage"].transform(lambda shares: np.diff(shares, prepend=0).min())  # one photo
-    rows = table[table["coverage"] >= (ENOUGH * step).clip(upper=table["coverage"].max()) - 1e-9]
+    """Draw how right a method is on the photos that it answers (columns number, coverage, accuracy, method), from 20
+    on, or all where there are fewer."""
+    rows = table[table["number"] >= table.groupby("method")["number"].transform("max").clip(upper=ENOUGH)]
     note = f"from {ENOUGH} photos on: the share of so few more is chance"
     with canvas("Accuracy by the share of photos answered", note, origin, percent="xy") as (figure, ax):
         _lines(ax, rows, "coverage", "accuracy", "method", log=False)
@@ -241,7 +231,7 @@ def _papers_panel(ax, paper: pd.DataFrame) -> None:
         ax.text(share, at, f"   {share:.2%}", va="center", fontsize=8)
     ax.set_title("the paper, on its own photos: not comparable row by row")
     ax.set_zorder(1_001)
-    inch = 4 / len(paper)  # as a share of the panel's height
+    inch = 4 / (len(paper) + 0.4)  # as a share of the panel's height
     under = {"transform": ax.transAxes, "color": "white", "zorder": -1, "clip_on": False, "in_layout": False}
     ax.add_patch(Rectangle((-2, -0.3 * inch), 3.2, 1 + 0.6 * inch, **under))
 
@@ -268,17 +258,17 @@ def protocol_gap(table: pd.DataFrame, *, origin: str) -> Figure:
     return figure
 
 
-def confused_with(confusion: pd.DataFrame, *, origin: str, top: int = 3) -> Figure:
-    """Draw, a small panel a city, what its photos are most often taken for, as shares of its test photos."""
+def confused_with(confusion: pd.DataFrame, *, origin: str) -> Figure:
+    """Draw, a small panel a city, the three that its photos are most often taken for, as shares of its test photos."""
     note = "share of a city's (test photos); grey: too few photos for a claim"
     grid = {"nrows": -(-len(confusion) // 4), "ncols": 4, "sharex": True, "squeeze": False}
     grid["subplot_kw"] = {"visible": False, "xticks": []}
     with canvas("What each city is taken for", note, origin, 0.9 + 0.8 * grid["nrows"], 9, **grid) as (figure, axes):
         for ax, (city, row) in zip(axes.flat, confusion.iterrows(), strict=False):
-            wrong = row.drop(city)[lambda counts: counts > 0].nlargest(top) / row.sum()
+            wrong = row.drop(city)[lambda counts: counts > 0].nlargest(3) / row.sum()
             bars = ax.barh(_rows(ax, wrong.index, 18), wrong, color=BLUE if row.sum() >= ENOUGH else PALE)
             ax.bar_label(bars, wrong.map("{:.1%}".format), padding=3, fontsize=7.5, color=GREY)
-            ax.set(visible=True, title=f"{short(city, 20)} ({row.sum():,})", ylim=(top - 0.4, -0.6))
+            ax.set(visible=True, title=f"{short(city, 20)} ({row.sum():,})", ylim=(2.6, -0.6))
     return figure
 
 

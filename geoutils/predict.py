@@ -1,50 +1,44 @@
 """In which city were these photos taken? A finished run's method, on photos of anyone's own. Cities only, never a
 finer position."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from geoutils import backbones, classifiers, evaluation, features, results, tables, training
+from geoutils import backbones, evaluation, features, frozen, results, tables, training
 from geoutils.artifacts import write_text
-from geoutils.datasets import PhotoDataset, photo_loader
-from geoutils.engine import accelerator, autocast_dtype
 from geoutils.images import check_photos
 from geoutils.photos import IMAGE_SUFFIXES
 
 NONE_OF_THESE = "none of these"
 WANTED = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
-
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>In which city?</title>
-<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; }
-</style></head><body><h1>In which city were these photos taken?</h1>
-<p><strong>Learnt from {{ rows[0].origin }}</strong>; method {{ rows[0].method }}. Cities only; &ldquo;none of
-these&rdquo; where the model is not sure. {{ rule }}</p>
-<table><thead><tr><th>file</th><th>city</th><th>confidence</th><th>first five</th></tr></thead><tbody>
-{% for row in rows %}<tr><td>{{ row.file }}</td><td>{{ row.answer or row.fault }}</td>
-<td>{% if row.answer %}{{ "%.0f %%" | format(100 * row.confidence) }}{% endif %}</td><td>{{ row.first_5 }}</td></tr>
-{% endfor %}</tbody></table></body></html>"""
+PAGE = Path(__file__).with_name("data") / "predictions.html"
 
 
 class Predictor(NamedTuple):
     """A method of a run, ready to score photos.
 
-    score: paths -> (n, classes) scores. cities: city_id, city, country, in the order of the classes. temperature: turns
-    scores into probabilities. threshold: the probability below which the answer is "none of these".
+    model: scores the backbone's features; None: the backbone is a fine-tuned network that does so itself. cities:
+    city_id, city, country, in the order of the classes. threshold: the probability below which the answer is "none of
+    these". told: the method's sidecar and its `name`.
     """
 
-    score: Callable[[pd.Series], np.ndarray]
+    backbone: backbones.Backbone
+    model: frozen.Classifier | None
     cities: pd.DataFrame
-    temperature: float
     threshold: float
     told: dict[str, Any]
-    backbone: backbones.Backbone
+
+    def probabilities(self, paths: pd.Series) -> np.ndarray:
+        """Return the calibrated probability of each city for each photo, float64 (n, classes)."""
+        if self.model is None:
+            scores = training.predict_logits(self.backbone, paths)
+        else:
+            scores = self.model.decision_function(features.embed_photos(self.backbone, paths))
+        return evaluation.softmax(scores, self.told["temperature"])
 
 
 def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
@@ -58,8 +52,8 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
         FileNotFoundError: if the run has no predictions. ValueError: for an unknown method, or a made-up world.
     """
     run_dir = Path(run_dir)
-    found = {name: (t, told) for name, (t, told) in tables.read_predictions(run_dir / "predictions").items()}
-    usable = {name: value for name, value in found.items() if value[1]["method"] != "chance"}
+    found = tables.read_predictions(run_dir / "predictions")
+    usable = {name: both for name, both in found.items() if both[1]["method"] != "chance"}
     if not usable:
         raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
     name = method or results.best_method(usable)
@@ -71,15 +65,16 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
             f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
             "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
         )
-    cities = pd.read_csv(run_dir / "cities.csv", keep_default_na=False).set_index("city_id").loc[told["class_ids"]]
-    score, backbone = _finetuned(run_dir, name) if told["method"] == "finetune" else _frozen(run_dir, told)
-    threshold = evaluation.confidence_threshold(table, WANTED).confidence
-    return Predictor(score, cities.reset_index(), told["temperature"], threshold, {"name": name, **told}, backbone)
+    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[told["class_ids"]]
+    if told["method"] == "finetune":
+        backbone, model = training.load_model(run_dir / "models" / name)[0], None
+    else:
+        backbone, model = _fit_anew(run_dir, told)
+    threshold = evaluation.confidence_threshold(table, WANTED)
+    return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **told})
 
 
-def predict(
-    predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None, top: int = 5
-) -> pd.DataFrame:
+def predict(predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None) -> pd.DataFrame:
     """Name the city of each photo, or say "none of these", or why the file can't be read.
 
     Args:
@@ -101,9 +96,8 @@ def predict(
     lowest = predictor.threshold if min_confidence is None else min_confidence
     table = pd.DataFrame({"file": files, "answer": None, "confidence": np.nan, "first_5": None, "fault": faults})
     if len(good):
-        shares = evaluation.softmax(predictor.score(good), predictor.temperature)
-        names = predictor.cities["city"].to_numpy()
-        best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+        shares, names = predictor.probabilities(good), predictor.cities["city"].to_numpy()
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :5]
         confidence = shares.max(axis=1)
         table.loc[good.index, "answer"] = np.where(confidence >= lowest, names[best[:, 0]], NONE_OF_THESE)
         table.loc[good.index, "confidence"] = confidence
@@ -134,13 +128,8 @@ def _files(paths: Sequence[Path]) -> pd.Series:
     return pd.Series(files, dtype="str")
 
 
-def _finetuned(run_dir: Path, name: str) -> tuple[Callable[[pd.Series], np.ndarray], backbones.Backbone]:
-    backbone, _ = training.load_model(run_dir / "models" / name)
-    return lambda paths: training.predict_logits(backbone, paths), backbone
-
-
-def _frozen(run_dir: Path, told: dict[str, Any]) -> tuple[Callable[[pd.Series], np.ndarray], backbones.Backbone]:
-    """Fit the classifier anew on the very features that it learnt from, in seconds, and embed new photos for it."""
+def _fit_anew(run_dir: Path, told: dict[str, Any]) -> tuple[backbones.Backbone, frozen.Classifier]:
+    """Fit a classifier anew on the very features that it learnt from, in seconds; return their network and it."""
     sample = tables.read_table(run_dir / "sample.parquet", "sample")
     settings = told["settings"]
     if "store" not in settings:
@@ -149,26 +138,8 @@ def _frozen(run_dir: Path, told: dict[str, Any]) -> tuple[Callable[[pd.Series], 
             "come from: run notebook 05_knn_svm again"
         )
     store = features.open_store(run_dir / "features" / settings["store"], sample)
-    train = (sample[f"split_{told['protocol']}"] == "train").to_numpy()
-    steps = classifiers.preprocess(settings["preprocess"])
-    fresh = classifiers.KNN(k=settings["k"]) if told["method"] == "knn" else classifiers.LinearSVM(C=settings["C"])
-    classifier = fresh.fit(steps.fit_transform(store.rows[train]), sample.loc[train, "city_id"].to_numpy())
-    backbone = backbones.load(**store.key["made_with"])
-
-    def score(paths: pd.Series) -> np.ndarray:
-        return classifier.decision_function(steps.transform(embed_photos(backbone, paths)))
-
-    return score, backbone
-
-
-def embed_photos(backbone: backbones.Backbone, paths: pd.Series, *, batch_size: int = 64) -> np.ndarray:
-    """Return the features of a few photos in memory, float32 (n, width)."""
-    engine = accelerator()
-    network = backbone.network.to(engine.device)
-    loader = photo_loader(PhotoDataset(paths, backbone.preprocessing), batch_size=batch_size)
-    bar = tqdm(loader, desc="predict", unit="batch", delay=2)
-    found = [features.embed(network, batch["pixels"], dtype=autocast_dtype(engine)).cpu() for batch in bar]
-    return np.concatenate(found)
+    model = frozen.fit(frozen.build(told["method"], settings), sample, store.rows, told["protocol"])
+    return backbones.load(**store.key["made_with"]), model
 
 
 def check_ending(path: Path) -> None:
@@ -189,7 +160,8 @@ def write(table: pd.DataFrame, path: Path, rule: str = "") -> Path:
     check_ending(path)
     if Path(path).suffix == ".csv":
         return tables.write_csv(table, path)
-    from jinja2 import Environment
+    from jinja2 import Template
 
     rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    return write_text(path, Environment(autoescape=True).from_string(PAGE).render(rows=rows, rule=rule))
+    page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
+    return write_text(path, page.render(rows=rows, rule=rule))

@@ -1,6 +1,6 @@
 """What becomes of a photo before a network sees it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from geoutils.artifacts import content_key
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLACES_MEAN_BGR = (105.488, 113.741, 116.060)  # of Places205, from its VGG's page
 AUGMENTATIONS = (None, "resized_crop", "crop")
-THIN = 20  # longer side by shorter: such a photo, resized whole, would take gigabytes
 MIN_CROP_AREA, ASPECT_RATIOS = 0.35, (3 / 4, 4 / 3)  # of a random resized crop; milder than ImageNet's 0.08
 
 
@@ -37,12 +36,11 @@ class Preprocessing:
         """Return the same preprocessing for another input side, the resize and mean image scaled with it."""
         if size is None or size == self.size:
             return self
-        resize = round(self.resize * size / self.size)
-        mean = np.asarray(self.mean, dtype=np.float32)
-        if mean.ndim == 3:
+        resize, mean = round(self.resize * size / self.size), self.mean
+        if np.ndim(mean) == 3:
             bands = [Image.fromarray(band).resize((resize, resize), Image.Resampling.BILINEAR) for band in mean]
             mean = np.stack([np.asarray(band) for band in bands])
-        return replace(self, size=size, resize=resize, mean=mean if mean.ndim == 3 else self.mean)
+        return replace(self, size=size, resize=resize, mean=mean)
 
     def __call__(
         self, photo: Image.Image, *, augment: str | None = None, rng: np.random.Generator | None = None
@@ -54,8 +52,6 @@ class Preprocessing:
                 place at full scale, perhaps mirrored, as Caffe does.
             rng: needed to augment.
         """
-        if augment not in AUGMENTATIONS:
-            raise ValueError(f"augment must be one of {AUGMENTATIONS}, found {augment!r}")
         if augment == "resized_crop":
             photo = photo.resize((self.size, self.size), self._filter, box=_random_box(photo.size, rng))
             top = left = round((self.resize - self.size) / 2)
@@ -76,8 +72,7 @@ class Preprocessing:
     def describe(self) -> dict[str, Any]:
         """Return the settings as JSON values; a mean image becomes its key."""
         mean = np.asarray(self.mean, dtype=np.float32)
-        named = mean.tolist() if mean.ndim == 1 else content_key(mean.tolist())
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "mean": named}
+        return asdict(self) | {"mean": mean.tolist() if mean.ndim == 1 else content_key(mean.tolist())}
 
     @property
     def _filter(self) -> Image.Resampling:
@@ -85,22 +80,12 @@ class Preprocessing:
 
     def _cropped(self, photo: Image.Image, rng: np.random.Generator | None) -> tuple[Image.Image, int, int]:
         """Return the crop, and its top and left in the resized photo."""
-        width, height = self._resized(photo.size)
+        width = height = self.resize
+        if not self.warp:
+            width, height = (int(self.resize * side / min(photo.size)) for side in photo.size)
         top, left = (int(rng.integers(n + 1)) if rng else round(n / 2) for n in (height - self.size, width - self.size))
-        right, bottom = left + self.size, top + self.size
-        if max(width, height) <= THIN * self.resize:
-            return photo.resize((width, height), self._filter).crop((left, top, right, bottom)), top, left
-        across, down = photo.width / width, photo.height / height
-        box = (left * across, top * down, min(right * across, photo.width), min(bottom * down, photo.height))
-        return photo.resize((self.size, self.size), self._filter, box=box), top, left  # no more than is needed
-
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        if self.warp:
-            return self.resize, self.resize
-        width, height = size
-        if width < height:
-            return self.resize, max(self.resize, int(self.resize * height / width))
-        return max(self.resize, int(self.resize * width / height)), self.resize
+        box = left, top, left + self.size, top + self.size
+        return photo.resize((width, height), self._filter).crop(box), top, left
 
     def _mean_at(self, top: int, left: int) -> np.ndarray:
         mean = np.asarray(self.mean, dtype=np.float32)

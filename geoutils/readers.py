@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from tqdm.auto import tqdm
 
 from geoutils import corpora
 from geoutils.artifacts import atomic_path, read_json
-from geoutils.images import check_photos
-from geoutils.photos import BROKEN, DAMAGED, DUPLICATE, FLICKR_OWNER, read_photos
-from geoutils.tables import REJECTED_COLUMNS, SYNTHETIC, Reading, ledger_row, read_table, rejected_rows, write_table
+from geoutils.photos import BROKEN, DAMAGED, DUPLICATE, read_csv, read_exif_folder, sift
+from geoutils.tables import REJECTED_COLUMNS, SYNTHETIC, Reading, ledger_row, read_table, write_table
 
 STREAMS = {
     "im2gps": corpora.read_im2gps,
@@ -26,6 +24,7 @@ STREAMS = {
     "test_list": corpora.read_test_list,
 }
 READERS = ("auto", "table", *STREAMS)
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 MP16_ID = r"(?:[\w@-]+/)*[\w@-][\w@.-]*\.jpe?g"  # a path that can't leave its folder, no file in another's way
 
 
@@ -53,24 +52,28 @@ def open_corpus(
         ValueError: for a reader that is not known, or an option that it does not take.
         FileNotFoundError: if nothing is there to read.
     """
+    path = Path(path)
     if reader not in READERS:
         raise ValueError(f"no reader is called {reader!r}; there are {', '.join(READERS)}")
-    if not Path(path).exists():
+    if not path.exists():
         raise FileNotFoundError(f"{path} is not there: give the file or folder that holds the photos or their table")
-    if columns and reader != "auto":
-        raise ValueError(
-            f"columns are for the reader auto, and found with {reader}, which knows its own: leave them out"
-        )
-    if reader == "auto":
-        own = {"columns": columns, "image_root": image_root, "source": SYNTHETIC if made_up(path) else "own"}
-        return iter([read_photos(path, check_images=check_images, **own)])
+    is_table = reader == "auto" and path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+    if columns and not is_table:
+        raise ValueError(f"columns are for a table that auto reads, and found with {reader} and {path}: leave them out")
+    if image_root and not is_table and reader not in STREAMS:
+        raise ValueError(f"image_root is for a table or a corpus, and found with {reader} and {path}: leave it out")
     if reader == "table":
-        return iter([_read_own(Path(path), check_images)])
-    read = STREAMS[reader]
+        return iter([_read_own(path, check_images)])
+    options = {"image_root": image_root, "check_images": check_images}
+    source = SYNTHETIC if made_up(path) else "own"
+    if is_table:
+        return iter([read_csv(path, columns=columns, source=source, **options)])
+    if reader == "auto":
+        return iter([read_exif_folder(path, source=source, check_images=check_images)])
     if reader == "test_list":
-        read = partial(read, source="im2gps" if "im2gps" in Path(path).name.lower() else "yfcc100m")
-    readings = read(path, image_root=image_root, check_images=check_images)
-    if reader == "mp16" and image_root and any(Path(path).glob("*.msg")):
+        options["source"] = "im2gps" if "im2gps" in path.name.lower() else "yfcc100m"
+    readings = STREAMS[reader](path, **options)
+    if reader == "mp16" and image_root and any(path.glob("*.msg")):
         lost = unpack_mp16(path, image_root)
         readings = chain([corpora.concat_readings([])._replace(rejected=lost)], readings)
     return readings
@@ -78,9 +81,9 @@ def open_corpus(
 
 def made_up(path: Path) -> bool:
     """Tell whether a path lies in a world that `synthetic` drew: no drawing is ever called a photograph."""
-    folders = [Path(path).absolute(), *Path(path).absolute().parents]
-    worlds = [folder for folder in folders if (folder / "truth.csv").exists() and (folder / "settings.json").exists()]
-    return any(read_json(world / "settings.json")["origin"] == SYNTHETIC for world in worlds)
+    path = Path(path).absolute()
+    told = [folder / "settings.json" for folder in (path, *path.parents) if (folder / "truth.csv").exists()]
+    return any(file.exists() and read_json(file)["origin"] == SYNTHETIC for file in told)
 
 
 def read_corpus(path: Path, reader: str = "auto", **options: Any) -> Reading:
@@ -144,13 +147,9 @@ def _read_own(folder: Path, check_images: bool) -> Reading:
     if not table.exists():
         raise FileNotFoundError(f"{folder} holds no photos.parquet, such as `deep-im2gps collect` writes")
     photos = read_table(table, "photos")
-    if not check_images:
-        return Reading(photos, rejected_rows([], ""))
-    faults = check_photos(photos["path"].dropna()).dropna()
-    bad = photos.loc[faults.index]
-    paths = bad["path"].str.replace(FLICKR_OWNER, "*", regex=True)
-    rejected = rejected_rows(bad["photo_id"], faults.to_list(), paths.to_list())
-    return Reading(photos.drop(index=bad.index).reset_index(drop=True), rejected)
+    raw = photos.assign(record=photos["photo_id"], reason=None, detail=None)
+    usable, rejected = sift(raw, photos["path"], check_images=check_images)
+    return Reading(photos[usable].reset_index(drop=True), rejected)
 
 
 def _shard_records(shard: Path) -> Iterator[tuple[str, object]]:

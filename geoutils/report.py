@@ -4,14 +4,15 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from geoutils.artifacts import provenance, read_json, write_text
-from geoutils.tables import read_ledger
+from geoutils.tables import read_csv, read_ledger
 
 TEMPLATE = Path(__file__).with_name("data") / "report.html"
 SHADES = (0, 0.05, 0.1, 0.2, 0.4)  # shares of a city's test photos beyond which a cell is darker
@@ -31,21 +32,19 @@ def write_report(run_dir: Path, notebooks: list[str]) -> Path:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}"
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    table, accuracy_map = read_table1(run_dir), run_dir / "maps/accuracy.html"
-    origin = origin_of(table)
+    table, accuracy_map = _csv(run_dir / "results/table1.csv"), run_dir / "maps/accuracy.html"
     content = page.render(
         name=run_dir.name,
-        origin=origin,
-        synthetic=origin.startswith("SYNTHETIC"),
+        origin=origin_of(table),
         sentences=_json(run_dir / "results/summary.json", []),
         facts=_facts(run_dir),
         table=_records(table),
         scores=_records(_csv(run_dir / "results/per_city.csv")),
         **_confusion(run_dir / "results"),
         figures={path.stem: path for path in sorted((run_dir / "figures").glob("*.png"))},
-        picture=_picture,
+        picture=picture,
         accuracy_map=accuracy_map.read_text(encoding="utf-8") if accuracy_map.exists() else "",
-        maps=sorted(path.stem for path in (run_dir / "maps").glob("*.html")),
+        maps=sorted(path.stem for path in (run_dir / "maps").glob("[!.]*.html")),  # a dot: what a killed write left
         ledger=_records(read_ledger(run_dir)),
         rejected=_csv(run_dir / "rejected.csv", ["reason"])["reason"].value_counts().to_dict(),
         notebooks=[_notebook(run_dir / "notebooks" / f"{name}.ipynb") for name in notebooks],
@@ -55,11 +54,6 @@ def write_report(run_dir: Path, notebooks: list[str]) -> Path:
     return write_text(run_dir / "index.html", content)
 
 
-def read_table1(run_dir: Path) -> pd.DataFrame:
-    """Read results/table1.csv of a run; empty if no notebook wrote it."""
-    return _csv(run_dir / "results" / "table1.csv")
-
-
 def origin_of(table1: pd.DataFrame) -> str:
     """Say what Table I was measured on; one made-up row makes it all made up."""
     return max(table1.get("origin", []), key=lambda origin: origin.startswith("SYNTHETIC"), default="no results yet")
@@ -67,7 +61,7 @@ def origin_of(table1: pd.DataFrame) -> str:
 
 def table1_text(run_dir: Path) -> str:
     """Return Table I as text for a terminal, with the origin of the data above it."""
-    table = read_table1(run_dir)
+    table = _csv(run_dir / "results/table1.csv")
     if table.empty:
         return "this profile wrote no results/table1.csv"
     percent = {name: table[name].map("{:.1%}".format) for name in ("accuracy", "ci_low", "ci_high")}
@@ -78,10 +72,8 @@ def table1_text(run_dir: Path) -> str:
     return f"\nTable I -- {origin_of(table)}\n{shown.to_string(index=False)}\n{apart}\n"
 
 
-def _csv(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=columns)
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])  # Namibia's code is NA: not a missing value
+def _csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    return read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
 
 
 def _json(path: Path, default: Any) -> Any:
@@ -92,11 +84,12 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def _picture(path: Path) -> dict[str, Any]:
+def picture(file: Path | BinaryIO) -> dict[str, Any]:
+    """Return a PNG picture as WebP for an `img` element: src, alt (the words that it carries), width, height."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        words = image.info.get("Description", path.stem).replace("\n", ". ")
+    with Image.open(file) as image:
+        words = image.info.get("Description", "a picture").replace("\n", ". ")
         image.convert("RGB").save(buffer := io.BytesIO(), "webp", quality=QUALITY)
         width, height = image.size
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -131,13 +124,14 @@ def _confusion(results: Path) -> dict[str, Any]:
 
 def _sources(run_dir: Path) -> dict[str, Any]:
     """Gather what the sidecars say: whose weights with which checksum, which settings, seed, commit and time."""
-    told = {path.stem: read_json(path) for path in sorted((run_dir / "predictions").glob("*.json"))}
+    told = {path.stem: read_json(path) for path in sorted((run_dir / "predictions").glob("[!.]*.json"))}
     stores = [run_dir / "features" / name / "key.json" for name in _json(run_dir / "features.json", [])]
     models = [run_dir / "models" / name / "model.json" for name in told]
     networks = [read_json(path) for path in (*stores, *models) if path.exists()]
     made = [sidecar.get("provenance", {}) for sidecar in told.values()]
+    used = ("backbone", "weights", "weights_sha256")
     return {
-        "networks": {(n["backbone"], n["weights"], n["weights_sha256"]): n for n in networks}.values(),
+        "networks": {(*map(n.get, used), n["preprocessing"]["size"]): n for n in networks}.values(),
         "predictions": [{**t, "name": n, "settings": _public(t.get("settings", {}))} for n, t in told.items()],
         "commits": sorted({m["commit"][:10] for m in made if m.get("commit")}),
         "uncommitted": any(m.get("uncommitted_changes") for m in made),

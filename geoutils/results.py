@@ -30,11 +30,11 @@ def write(
     """
     asked = sample[sample[f"split_{protocol}"].isin(["val", "test"])]
     split, city = asked[f"split_{protocol}"].to_numpy(), asked["city_id"].to_numpy()
-    known = (split == "val") & np.isin(city, classes)
-    temperature = evaluation.fit_temperature(scores[known], city[known], classes) if known.any() else 1.0
+    val = split == "val"
+    temperature = evaluation.fit_temperature(scores[val], city[val], classes)
     table = evaluation.predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
-    origin = tables.origin(asked)
-    sidecar = {**told, "protocol": protocol, "origin": origin, "class_ids": list(classes), "temperature": temperature}
+    sidecar = {**told, "protocol": protocol, "origin": tables.origin(asked)}
+    sidecar |= {"class_ids": list(classes), "temperature": temperature}
     name = tables.predictions_name(told["method"], told["backbone"], protocol)
     tables.write_predictions(table, sidecar, folder, name)
     return table
@@ -50,9 +50,8 @@ def best_method(predictions: Predictions, protocol: str | None = None) -> str:
     Raises:
         ValueError: if no file of the protocol has validation photos.
     """
-    learnt = {name: (table, told) for name, (table, told) in predictions.items() if told["method"] != "chance"}
-    trained = {name: both for name, both in learnt.items() if both[1]["weights"] != "random"}
-    learnt = trained or learnt
+    learnt = {name: both for name, both in predictions.items() if both[1]["method"] != "chance"}
+    learnt = {name: both for name, both in learnt.items() if both[1]["weights"] != "random"} or learnt
     present = {told["protocol"] for _, told in learnt.values()}
     protocol = protocol or next((p for p in PROTOCOL_ORDER if p in present), None)
     scores = {
@@ -67,9 +66,13 @@ def best_method(predictions: Predictions, protocol: str | None = None) -> str:
 
 def labelled(table1: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
-    rows = table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
+    rows = _trained(table1)
     rows = rows if len(rows) else table1
     return rows.assign(method=rows["method"] + ", " + rows["backbone"])
+
+
+def _trained(table1: pd.DataFrame) -> pd.DataFrame:
+    return table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
 
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame], cities: pd.DataFrame) -> pd.DataFrame:
@@ -91,15 +94,6 @@ def mistaken_for(counts: pd.DataFrame, cities: pd.DataFrame, city: str) -> pd.Da
     if city not in counts.index:
         raise ValueError(f"no city {city!r} in this run; there are {', '.join(counts.index[:10])}, ...")
     return cities.assign(city=counts.index, photos=counts.loc[city].to_numpy())
-
-
-def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Return the accuracy among the surest photos, for every share of them: coverage, accuracy, confidence."""
-    rows = predictions[predictions["split"] == split].sort_values("confidence", ascending=False)
-    right, number = (rows["predicted"] == rows["city_id"]).to_numpy(), np.arange(1, len(rows) + 1)
-    curve = {"coverage": number / len(rows), "accuracy": right.cumsum() / number, "confidence": rows["confidence"]}
-    table = pd.DataFrame(curve).reset_index(drop=True)
-    return table[~table["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
 
 
 def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | None = None) -> list[str]:
@@ -126,22 +120,15 @@ def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | N
     parts = [f"{r.accuracy:.1%} ({r.ci_low:.1%} to {r.ci_high:.1%}) split by {r.protocol}" for r in others.itertuples()]
     if parts:
         sentences.append(f"That is when split by {row['protocol']}; the same method gets {', and '.join(parts)}.")
-    if row["interval"] == "by user":
-        sentences.append("Intervals resample whole photographers, whose photos are alike.")
-    else:
-        sentences.append(
-            "Photographers are unknown, so intervals assume that photos are independent: they are too narrow."
-        )
-    return sentences
+    alike = "Intervals resample whole photographers, whose photos are alike."
+    unknown = "Photographers are unknown, so intervals assume that photos are independent: they are too narrow."
+    return [*sentences, alike if row["interval"] == "by user" else unknown]
 
 
 def compare_best(table1: pd.DataFrame, predictions: Predictions, name: str) -> str:
     """Say whether a method differs from the next one of its split by more than chance (McNemar's exact test)."""
     row = table1.set_index("name").loc[name]
-    others = table1[
-        (table1["protocol"] == row["protocol"]) & ~table1["name"].isin([name]) & (table1["weights"] != "random")
-    ]
-    others = others[others["method"] != "chance"]
+    others = _trained(table1[(table1["protocol"] == row["protocol"]) & (table1["name"] != name)])
     if others.empty:
         return "There is no other method of this split to compare it with."
     other = others.loc[others["accuracy"].idxmax(), "name"]
@@ -173,7 +160,7 @@ def read_cities(scores: pd.DataFrame) -> str:
     """Say which cities a method knows best and worst, among those with enough test photos for a claim."""
     told = scores[scores["enough"]]
     if told.empty:
-        return f"No city has the {evaluation.MIN_TEST_PHOTOS} test photos that a claim about it needs."
+        return f"No city has the {evaluation.ENOUGH} test photos that a claim about it needs."
     best, worst = (told.loc[told["accuracy"] == value] for value in (told["accuracy"].max(), told["accuracy"].min()))
     ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
     apart = "; these differ by more than their intervals" if told["ci_low"].max() > told["ci_high"].min() else ""

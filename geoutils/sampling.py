@@ -30,19 +30,19 @@ class Sample(NamedTuple):
     shortfalls: pd.DataFrame
 
 
-def hash_fractions(keys: pd.Series, *, seed: int, purpose: str) -> np.ndarray:
+def hash_fractions(keys: pd.Series, *, seed: int, purpose: str) -> pd.Series:
     """Map each key to a number in [0, 1) that depends on nothing but (seed, purpose, key).
 
     Args:
-        keys: text without nulls, shape (n,).
+        keys: text.
         purpose: keeps draws apart that use the same keys.
 
     Returns:
-        float64, shape (n,), uniform over the keys.
+        float64, same index, uniform over the keys; NaN where there is none.
     """
     hash_key = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).hexdigest()  # the 16 bytes pandas wants
     hashes = pd.util.hash_array(keys.to_numpy(object), hash_key=hash_key, categorize=False)  # for speed
-    return (hashes >> np.uint64(11)) / 2.0**53
+    return pd.Series((hashes >> np.uint64(11)) / 2.0**53, keys.index).where(keys.notna())
 
 
 def place_blocks(latitude: pd.Series, longitude: pd.Series, *, block_degrees: float = BLOCK_DEGREES) -> pd.Series:
@@ -102,12 +102,23 @@ def assign_split(
         keys = place_blocks(photos["latitude"], photos["longitude"], block_degrees=block_degrees)
     else:
         keys = photos["user_id" if protocol == "user" else "photo_id"]
-    split = _given(photos["partition"]) if protocol == "given" else _by_hash(keys, shares, seed, protocol)
+    order, city_ids = hash_fractions(keys, seed=seed, purpose=protocol), photos["city_id"]
+    if protocol == "given":
+        split = photos["partition"]
+        if not (split == "test").any():  # one with only train and val was made to be measured on val
+            split = split.replace({"val": "test"})
+    else:
+        sides = [order < shares["test"], order < shares["test"] + shares["val"]]
+        split = pd.Series(np.select(sides, ["test", "val"], "train"), keys.index, dtype="str").where(keys.notna())
     if protocol == "place":
-        split = _both_sides(split, keys, photos["city_id"], seed)
-    cut = ~(split == "val").groupby(photos["city_id"]).transform("any") & (split == "train")
+        split = _both_sides(split, order, city_ids)
+    cut = ~(split == "val").groupby(city_ids).transform("any") & (split == "train")
     if shares["val"] and cut.any():
-        cut[cut] = _validation(photos[cut], keys[cut], shares["val"], seed, protocol)
+        taken = hash_fractions(photos.loc[cut, "photo_id"], seed=seed, purpose="validation") < shares["val"]
+        if protocol in ("user", "place"):  # a city's first user or block, unless it is the only one
+            first = order[cut] == order[cut].groupby(city_ids[cut]).transform("min")
+            taken = taken.where(first.groupby(city_ids[cut]).transform("all"), first)
+        cut[cut] = taken.to_numpy()
         split = split.mask(cut, "val")
     return split
 
@@ -133,14 +144,14 @@ def available_protocols(
         split = assign_split(photos, protocol, **splitting)
         train, test = (set(photos.loc[split == side, "city_id"]) for side in ("train", "test"))
         both[protocol] = len(train & test)
-    allowed = [protocol for protocol in both if both[protocol] >= 2]
-    if refused := [protocol for protocol in both if protocol not in allowed and (wanted is not None or not allowed)]:
+    refused = [protocol for protocol in both if both[protocol] < 2]
+    if refused and (wanted is not None or len(refused) == len(both)):
         found = ", ".join(f"{name!r} leaves {both[name]} ({LACKS[name]}?)" for name in refused)
         raise ValueError(
             f"protocols need cities with both train and test photos, and two are needed: {found}; ask for other "
             "protocols, or give more photos, a lower min_photos or another seed"
         )
-    return allowed
+    return [protocol for protocol in both if protocol not in refused]
 
 
 def balance(
@@ -160,10 +171,9 @@ def balance(
         return split
     if missing := set(SPLITS) - set(per_city):
         raise ValueError(f"per_city must state a number for each of {SPLITS}; {sorted(missing)} missing")
-    order = pd.Series(hash_fractions(photos["photo_id"], seed=seed, purpose="draw"), index=photos.index)
+    order = hash_fractions(photos["photo_id"], seed=seed, purpose="draw")
     rank = order.groupby([photos["city_id"], split]).rank(method="first")  # null where split is null
-    most = {side: np.inf if number is None else number for side, number in per_city.items()}
-    return split.where(rank <= split.map(most).astype("float64"))
+    return split.where(rank <= split.map(per_city).astype("float64").fillna(np.inf))
 
 
 def draw(
@@ -171,20 +181,21 @@ def draw(
     protocols: Sequence[str],
     *,
     per_city: Mapping[str, int | None] | None = None,
-    shares: Mapping[str, float] = DEFAULT_SHARES,
     seed: int = 0,
-    block_degrees: float = BLOCK_DEGREES,
+    **splitting: Any,
 ) -> pd.DataFrame:
     """Return the photos that are drawn under some protocol, with a column `split_<protocol>` each.
 
     A corpus's own split (`given`) is taken whole, since balancing it would make another split of it.
 
     Args:
-        photos: of qualifying cities, as for `assign_split`; the rest as for `draw_sample`.
+        photos: of qualifying cities, as for `assign_split`.
+        per_city: the number for each split; None keeps all.
+        splitting: shares and block_degrees, as for `assign_split`.
     """
     splits = pd.DataFrame(index=photos.index)
     for protocol in protocols:
-        split = assign_split(photos, protocol, shares=shares, seed=seed, block_degrees=block_degrees)
+        split = assign_split(photos, protocol, seed=seed, **splitting)
         splits[f"split_{protocol}"] = balance(photos, split, None if protocol == "given" else per_city, seed=seed)
     return photos.assign(**splits)[splits.notna().any(axis=1)]
 
@@ -195,10 +206,8 @@ def draw_sample(
     *,
     protocols: Sequence[str] | None = None,
     per_city: Mapping[str, int | None] | None = None,
-    shares: Mapping[str, float] = DEFAULT_SHARES,
-    seed: int = 0,
-    block_degrees: float = BLOCK_DEGREES,
     counted: tuple[int, int] | None = None,
+    **splitting: Any,
 ) -> Sample:
     """Split the photos of qualifying cities under each protocol and balance each split.
 
@@ -208,6 +217,7 @@ def draw_sample(
         protocols: those to draw; None draws all that the table allows.
         per_city: the number for each split; None keeps all.
         counted: photos in any city and in a qualifying one, where `photos` are what a larger table left of itself.
+        splitting: shares, seed and block_degrees, as for `assign_split`.
 
     Raises:
         ValueError: if a protocol is asked for that the table does not allow, no photo is left, or one has no image.
@@ -215,7 +225,6 @@ def draw_sample(
     kept = photos[photos["city_id"].isin(cities["city_id"])]
     if absent := int(kept["path"].isna().sum()):
         raise ValueError(f"{absent:,} of {len(kept):,} photos have no image: give image_root in notebook 01")
-    splitting = {"shares": shares, "seed": seed, "block_degrees": block_degrees}
     labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(kept))
     ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
     protocols = available_protocols(kept, protocols, **splitting)
@@ -229,12 +238,17 @@ def draw_sample(
     return Sample(table, ledger, pd.concat(short, ignore_index=True))
 
 
+def drawn_protocols(sample: pd.DataFrame) -> list[str]:
+    """Name the protocols that a sample was drawn under."""
+    return [protocol for protocol in PROTOCOLS if sample[f"split_{protocol}"].notna().any()]
+
+
 def split_rows(sample: pd.DataFrame, protocol: str, split: str) -> pd.DataFrame:
     """Return the rows of a sample that a protocol puts in one split; raise if there are none."""
     rows = sample[sample[f"split_{protocol}"] == split]
     if rows.empty:
-        used = [p for p in PROTOCOLS if sample[f"split_{p}"].notna().any()]
-        raise ValueError(f"the sample has no {split} photos under protocol {protocol!r}; it was drawn under {used}")
+        drawn = drawn_protocols(sample)
+        raise ValueError(f"the sample has no {split} photos under protocol {protocol!r}; it was drawn under {drawn}")
     return rows
 
 
@@ -248,68 +262,29 @@ def shared_users(sample: pd.DataFrame) -> pd.DataFrame:
     """Count, for each protocol drawn, the test photos whose photographer also stands in train.
 
     Returns:
-        Columns protocol, users_test, users_shared, photos_test, photos_shared; empty where users are unknown.
+        Columns protocol, photos_test (of known photographers), photos_shared; empty where none is known.
     """
-    rows = []
-    known = sample[sample["user_id"].notna()]
+    rows, known = [], sample[sample["user_id"].notna()]
     for protocol in PROTOCOLS:
-        split = known[f"split_{protocol}"]
-        test, train_users = known[split == "test"], set(known.loc[split == "train", "user_id"])
-        if test.empty:
-            continue
-        shared = test["user_id"].isin(train_users)
-        users = test["user_id"]
-        rows.append((protocol, users.nunique(), users[shared].nunique(), len(test), int(shared.sum())))
-    return pd.DataFrame(rows, columns=["protocol", "users_test", "users_shared", "photos_test", "photos_shared"])
+        test, train = (known.loc[known[f"split_{protocol}"] == side, "user_id"] for side in ("test", "train"))
+        if len(test):
+            rows.append((protocol, len(test), int(test.isin(train).sum())))
+    return pd.DataFrame(rows, columns=["protocol", "photos_test", "photos_shared"])
 
 
-def _by_hash(keys: pd.Series, shares: Mapping[str, float], seed: int, purpose: str) -> pd.Series:
-    known = keys.notna()
-    fraction = pd.Series(np.nan, index=keys.index)
-    fraction[known] = hash_fractions(keys[known], seed=seed, purpose=purpose)
-    split = pd.Series("train", index=keys.index, dtype="str")
-    split[fraction < shares["test"] + shares["val"]] = "val"
-    split[fraction < shares["test"]] = "test"
-    return split.where(known)
-
-
-def _given(partition: pd.Series) -> pd.Series:
-    """Take a corpus's partition; one with only train and val was made to be measured on val, so val is its test."""
-    if not (partition == "test").any():
-        return partition.replace({"val": "test"})
-    return partition
-
-
-def _both_sides(split: pd.Series, blocks: pd.Series, city_ids: pd.Series, seed: int) -> pd.Series:
+def _both_sides(split: pd.Series, order: pd.Series, city_ids: pd.Series) -> pd.Series:
     """Give each city of two or more blocks one to test on and one to train on (its first and last by hash), and train
     on the block of a city that has no other: it could not be tested on what was learnt elsewhere in it."""
-    split = split.copy()
-    order = pd.Series(hash_fractions(blocks, seed=seed, purpose="place"), index=blocks.index)
     several = order.groupby(city_ids).transform("nunique") > 1
-    split[~several] = "train"
+    split = split.where(several, "train")
     for wanted, extreme in (("test", "min"), ("train", "max")):
         lacks = ~(split == wanted).groupby(city_ids).transform("any")
-        split[several & lacks & (order == order.groupby(city_ids).transform(extreme))] = wanted
+        split = split.mask(several & lacks & (order == order.groupby(city_ids).transform(extreme)), wanted)
     return split
 
 
-def _validation(train: pd.DataFrame, keys: pd.Series, share: float, seed: int, protocol: str) -> np.ndarray:
-    """Tell the train photos that become validation: a city's first user or block of several, or a share of photos."""
-    taken = pd.Series(hash_fractions(train["photo_id"], seed=seed, purpose="validation") < share, index=train.index)
-    if protocol in ("user", "place"):
-        order = pd.Series(hash_fractions(keys, seed=seed, purpose=protocol), index=train.index)
-        first = order == order.groupby(train["city_id"]).transform("min")
-        taken = taken.where(first.groupby(train["city_id"]).transform("all"), first)
-    return taken.to_numpy()
-
-
-def _shortfalls(table: pd.DataFrame, protocol: str, quota: Mapping[str, int | None] | None) -> pd.DataFrame:
-    columns = ["protocol", "city", "split", "wanted", "found"]
-    quota = {split: number for split, number in (quota or {}).items() if number is not None}
-    if not quota:
-        return pd.DataFrame(columns=columns)
-    found = split_counts(table, protocol).stack().rename("found").reset_index()
-    found.columns = ["city", "split", "found"]
-    found = found[found["split"].isin(quota)]
-    found["wanted"] = found["split"].map(quota)
-    return found[found["found"] < found["wanted"]].assign(protocol=protocol)[columns]
+def _shortfalls(table: pd.DataFrame, protocol: str, per_city: Mapping[str, int | None] | None) -> pd.DataFrame:
+    counts = split_counts(table, protocol).stack().rename_axis(["city", "split"]).rename("found").reset_index()
+    wanted = counts["split"].map(per_city or {}).astype("float64")
+    short = counts.assign(protocol=protocol, wanted=wanted)[counts["found"] < wanted]
+    return short.astype({"wanted": "int64"})[["protocol", "city", "split", "wanted", "found"]]

@@ -11,6 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageOps
 WIDTH, HEIGHT = 200, 150  # units of the canvas, y down; a picture is a crop of it
 HORIZON, KERB = 100, 122  # foot of the skyline, foot of the houses
 _CIRCLE = np.exp(2j * np.pi * np.linspace(0, 1, 25)).view(float).reshape(-1, 2)
+_rgb = functools.cache(ImageColor.getrgb)
 
 
 class Scene(NamedTuple):
@@ -94,11 +95,6 @@ class _Canvas:
         first, last = round(first * self.scale), round(last * self.scale)
         rows = np.linspace(top, bottom, last - first).clip(0, 255).astype(np.uint8)[:, None]
         self.image.paste(Image.fromarray(rows).resize((self.image.width, last - first)), (0, first))
-
-
-@functools.cache
-def _rgb(colour: str) -> tuple[int, ...]:
-    return ImageColor.getrgb(colour)
 
 
 @functools.cache

@@ -10,9 +10,11 @@ import hashlib
 import multiprocessing
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,44 +22,22 @@ from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Exif
 from tqdm import tqdm
 
-from geoutils import scenery, tables
+from geoutils import scenery
 from geoutils.artifacts import content_key, read_json, write_json
 from geoutils.tables import SYNTHETIC
 
-# Every share and strength of the world, fixed before any result was seen.
-WORLD = {
-    "scene": {"street": 0.42, "view": 0.22, "indoor": 0.14, "food": 0.12, "portrait": 0.10},
-    "hour": {"dawn": 0.10, "day": 0.60, "dusk": 0.17, "night": 0.13},
-    "weather": {"clear": 0.40, "cloudy": 0.30, "overcast": 0.14, "rain": 0.09, "fog": 0.07},
-    # when a cue can be seen, the chance that it then is, and that it is the city's own value, not any at random
-    "cue": {
-        "sky": ({"scene": ("street", "view"), "hour": ("day",), "weather": ("clear", "cloudy")}, 1.0, 0.5),
-        "vegetation": ({"scene": ("street", "view")}, 0.7, 0.7),
-        "skyline": ({"scene": ("street", "view"), "weather": ("clear", "cloudy", "overcast", "rain")}, 0.7, 0.7),
-        "ground": ({"scene": ("street", "view")}, 1.0, 0.5),
-        "roof": ({"scene": ("street",)}, 1.0, 0.65),
-        "facade": ({"scene": ("street",)}, 1.0, 0.6),
-        "landmark": ({"scene": ("street", "view")}, 0.25, 0.9),
-    },
-    # degrees from the equator at which a value is most typical, and the standard deviation around them
-    "latitude": {"palm": 12, "umbrella-pine": 30, "cypress": 38, "broadleaf": 47, "conifer": 58,
-                 "turquoise": 10, "golden": 22, "azure": 38, "violet": 48, "pale": 57},
-    "latitude_spread": 9,
-    "city_size": (0.85, 0.5),  # photos, as shares of the mean: of the smallest city, and what the largest has more
-    "photographers": {"home": 30, "guests": 40},  # in each city; guests are at home in another
-    "burst": {1: 0.70, 2: 0.15, 3: 0.10, 4: 0.05},  # photos in a burst
-    "camera": {"gain": 0.06, "noise": (1, 8), "vignette": (0, 0.3)},  # standard deviation of the log; ranges
-    "places": {"number": 60, "spread_km": 3.5, "gps_km": 0.03, "out_of_town_km": 45},
-    "position": {"right": 0.94, "another city": 0.03, "out of town": 0.03},  # of a burst
-    "fault": {"none": 0.955, "truncated": 0.010, "empty": 0.005, "not an image": 0.005,
-              "zero position": 0.010, "no position": 0.015},
-}  # fmt: skip
 GENERATOR = 1  # raised whenever the same settings would make another world
 _CLOCK = {"dawn": (5, 8), "day": (8, 18), "dusk": (18, 21), "night": (21, 24)}  # from and to, local time
 _KEYWORDS = ("city", "travel", "holiday", "weekend", "friends", "walk")  # say nothing, as most tags do
 _PUBLIC = ["photo_id", "path", "latitude", "longitude", "user_id", "taken_at", "keyword"]
 _PROFILE, _PLAN, _CAMERA, _PLACE, _MOMENT = range(1, 6)  # streams of random numbers
 _KM_PER_DEGREE = 111.195
+
+
+@functools.cache
+def rules() -> dict[str, Any]:
+    """Return data/world.toml: every share and strength of the world."""
+    return tomllib.loads((Path(__file__).parent / "data" / "world.toml").read_text(encoding="utf-8"))
 
 
 def make_world(
@@ -91,7 +71,7 @@ def make_world(
     cities = cities[["city_id", "city", "latitude", "longitude"]]
     settings = {
         "origin": SYNTHETIC, "generator": GENERATOR, "drawings": content_key(scenery.drawings()), "seed": seed,
-        "photos_per_city": photos_per_city, "side": side, "world": WORLD, "cities": cities.to_dict("records"),
+        "photos_per_city": photos_per_city, "side": side, "world": rules(), "cities": cities.to_dict("records"),
     }  # fmt: skip
     folder = Path(worlds).absolute() / content_key(settings)
     if folder.exists():
@@ -111,7 +91,7 @@ def make_world(
 
 def read_truth(folder: Path) -> pd.DataFrame:
     """Read what only the generator knows: each photo's city, labelled city, burst, scene, faults and cues."""
-    dtypes = dict.fromkeys(("photo_id", *WORLD["cue"]), "str") | {"labelled_city_id": "Int64"}
+    dtypes = dict.fromkeys(("photo_id", *rules()["cue"]), "str") | {"labelled_city_id": "Int64"}
     return pd.read_csv(Path(folder) / "truth.csv", dtype=dtypes)
 
 
@@ -124,18 +104,18 @@ def profiles(cities: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row a city, indexed by city_id; one column a cue.
     """
-    rows = []
+    rows, typical, spread = [], rules()["latitude"], rules()["latitude_spread"]
     for city_id, latitude in zip(cities["city_id"], cities["latitude"].abs(), strict=True):
         rng, row = np.random.default_rng([seed, _PROFILE, city_id]), {}
-        for cue in WORLD["cue"]:
-            off = np.array([latitude - WORLD["latitude"].get(value, latitude) for value in _values(cue)])
-            weights = np.exp(-0.5 * (off / WORLD["latitude_spread"]) ** 2)
+        for cue in rules()["cue"]:
+            off = np.array([latitude - typical.get(value, latitude) for value in _values(cue)])
+            weights = np.exp(-0.5 * (off / spread) ** 2)
             row[cue] = rng.choice(_values(cue), p=weights / weights.sum())
         rows.append(row)
     return pd.DataFrame(rows, pd.Index(cities["city_id"]))
 
 
-def oracle_accuracy(folder: Path, *, photo_ids: Iterable[str] | None = None) -> pd.DataFrame:
+def oracle_accuracy(folder: Path, photo_ids: Iterable[str]) -> pd.DataFrame:
     """Compute what a method reaches that knows the generator and reads each cue without error.
 
     Given the city, a photo's cues are independent and which of them are shown tells nothing, so Bayes' rule gives
@@ -146,32 +126,36 @@ def oracle_accuracy(folder: Path, *, photo_ids: Iterable[str] | None = None) -> 
 
     Args:
         folder: of the world.
-        photo_ids: the photos to judge (a test set, say); by default all that can be used.
+        photo_ids: the photos to judge (a test set, say); those that can't be used are left out.
 
     Returns:
-        One row a city: city_id, city, photos; `expected`, the chance that the oracle is right, whose mean over
-        cities is the ceiling; `accuracy`, how often it is right on just these photos (ties counted in parts).
+        One row a city, by its id: `expected`, the chance that the oracle is right, whose mean over cities is the
+        ceiling, and the number of `photos`.
     """
     settings, truth = read_json(Path(folder) / "settings.json"), read_truth(folder)
-    cities = pd.DataFrame(settings["cities"])
     used = truth["labelled_city_id"].notna() & truth["fault"].eq("none")
-    truth = truth[used if photo_ids is None else used & truth["photo_id"].isin(list(photo_ids))]
-    posterior = _posterior(truth, profiles(cities, seed=settings["seed"]))
-    shares = WORLD["position"]
+    truth = truth[used & truth["photo_id"].isin(list(photo_ids))]
+    posterior = _posterior(truth, profiles(pd.DataFrame(settings["cities"]), seed=settings["seed"]))
+    shares = rules()["position"]
     wrong = shares["another city"] / (shares["another city"] + shares["right"])
-    chance = (1 - wrong) * posterior + wrong * (1 - posterior) / (len(cities) - 1)
-    best = np.isclose(chance, chance.max(axis=1, keepdims=True))
-    label = pd.Index(cities["city_id"]).get_indexer(truth["labelled_city_id"].astype("int64"))
-    right = best[np.arange(len(label)), label] / best.sum(axis=1)
-    by_city = pd.DataFrame({"expected": chance.max(axis=1), "accuracy": right}).groupby(label)
-    table = by_city.mean().assign(photos=by_city.size())
-    return cities[["city_id", "city"]].join(table, how="inner").reset_index(drop=True)
+    chance = (1 - wrong) * posterior + wrong * (1 - posterior) / (posterior.shape[1] - 1)
+    best = pd.Series(chance.max(axis=1)).groupby(truth["labelled_city_id"].to_numpy("int64"))
+    return best.agg(expected="mean", photos="size").rename_axis("city_id")
+
+
+def oracle_of(sample: pd.DataFrame, photo_ids: Iterable[str]) -> float | None:
+    """Return what an oracle reaches on some photos of a sample; None unless all of them are made up."""
+    chosen = sample[sample["photo_id"].isin(list(photo_ids))]
+    if not (chosen["source"] == SYNTHETIC).all():
+        return None
+    folder = Path(chosen["path"].iloc[0]).parents[1]  # of images/
+    return float(oracle_accuracy(folder, chosen["photo_id"])["expected"].mean())
 
 
 def _posterior(truth: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
     """Return the chance of each city given the cues shown, shape (photos, cities)."""
     evidence = np.zeros((len(truth), len(known)))
-    for cue, (_, _, typical) in WORLD["cue"].items():
+    for cue, (_, _, typical) in rules()["cue"].items():
         same = truth[cue].to_numpy(object)[:, None] == known[cue].to_numpy(object)
         likelihood = typical * same + (1 - typical) / len(_values(cue))
         evidence += np.where(truth[[cue]].notna(), np.log(likelihood), 0.0)
@@ -187,20 +171,21 @@ def _values(cue: str) -> list[str]:
 
 
 def _draw(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
-    return rng.choice(list(WORLD[name]), size, p=list(WORLD[name].values()))
+    shares = rules()[name]
+    return rng.choice(list(shares), size, p=list(shares.values()))
 
 
 def _plan(cities: pd.DataFrame, photos_per_city: int, seed: int) -> pd.DataFrame:
     """Decide everything: one row a photo, the columns of photos.csv and truth.csv, in the order of photo_id."""
-    rng, scatter = np.random.default_rng([seed, _PLAN]), WORLD["places"]["gps_km"]
+    rng, scatter = np.random.default_rng([seed, _PLAN]), rules()["places"]["gps_km"]
     bursts = _plan_bursts(cities, photos_per_city, rng)
     for cue, own in profiles(cities, seed=seed).items():
-        when, shown, typical = WORLD["cue"][cue]
+        when, shown, typical = rules()["cue"][cue]
         seen = bursts[list(when)].isin(when).all(axis=1) & (rng.random(len(bursts)) < shown)
         any_value, typically = rng.choice(_values(cue), len(bursts)), rng.random(len(bursts)) < typical
         value = np.where(typically, own.loc[bursts["city_id"]], any_value)
         bursts[cue] = pd.Series(value, dtype="str").where(seen)
-    bursts["informative"] = bursts[list(WORLD["cue"])].notna().any(axis=1)
+    bursts["informative"] = bursts[list(rules()["cue"])].notna().any(axis=1)
     photos = bursts.loc[bursts.index.repeat(bursts["size"])].reset_index(names="burst")
     photos["frame"] = photos.groupby("burst").cumcount()
     photos["taken_at"] = (photos["taken_at"] + pd.to_timedelta(4 * photos["frame"], unit="s")).dt.floor("s")
@@ -224,10 +209,10 @@ def _plan(cities: pd.DataFrame, photos_per_city: int, seed: int) -> pd.DataFrame
 
 def _plan_bursts(cities: pd.DataFrame, photos_per_city: int, rng: np.random.Generator) -> pd.DataFrame:
     """Draw who takes a burst where and when; `city` and `located` are rows of `cities`."""
-    places, crew, rows = WORLD["places"], WORLD["photographers"], np.arange(len(cities))
-    least, more = WORLD["city_size"]
+    places, crew, rows = rules()["places"], rules()["photographers"], np.arange(len(cities))
+    least, more = rules()["city_size"]
     photos = photos_per_city * (least + more * rng.random(len(rows)) ** 2)
-    photos_per_burst = sum(size * share for size, share in WORLD["burst"].items())
+    photos_per_burst = sum(int(size) * share for size, share in rules()["burst"].items())
     bursts = pd.DataFrame({"city": rows.repeat(np.ceil(photos / photos_per_burst).astype(int))})
     city, n = bursts["city"].to_numpy(), len(bursts)
     for name in ("scene", "hour", "weather", "position", "burst"):
@@ -249,7 +234,7 @@ def _plan_bursts(cities: pd.DataFrame, photos_per_city: int, rng: np.random.Gene
     bursts["located"] = np.where(bursts["position"].eq("another city"), other, city)
     bursts["place"], bursts["city_id"] = city * places["number"] + spot, cities["city_id"].to_numpy()[city]
     bursts["keyword"] = rng.choice(_KEYWORDS, n)
-    return bursts.rename(columns={"burst": "size"})
+    return bursts.assign(size=bursts.pop("burst").astype("int64"))
 
 
 def _name(*key: int) -> str:
@@ -266,10 +251,10 @@ def _shoot_all(truth: pd.DataFrame, shoot, workers: int | None) -> None:
 
 def _shoot(photo: dict, *, folder: Path, side: int, seed: int) -> None:
     """Draw one photo, write it with its EXIF, and damage the file if that is its fault."""
-    cues = {cue: photo[cue] for cue in WORLD["cue"] if isinstance(photo[cue], str)}
+    cues = {cue: photo[cue] for cue in rules()["cue"] if isinstance(photo[cue], str)}
     place, moment = (seed, _PLACE, photo["place"]), (seed, _MOMENT, photo["burst"])
     scene = scenery.Scene(photo["scene"], photo["hour"], photo["weather"], cues, place, moment)
-    rng, knobs = np.random.default_rng([seed, _CAMERA, photo["photographer"]]), WORLD["camera"]
+    rng, knobs = np.random.default_rng([seed, _CAMERA, photo["photographer"]]), rules()["camera"]
     gain = tuple(np.exp(rng.normal(0, knobs["gain"], 3)))
     camera = scenery.Camera(gain, rng.uniform(*knobs["noise"]), rng.uniform(*knobs["vignette"]))
     path = folder / photo["path"]
@@ -293,14 +278,3 @@ def _exif(photo: dict) -> Exif:
             GPS.GPSLongitudeRef: "EW"[east < 0], GPS.GPSLongitude: (abs(east), 0.0, 0.0),
         }  # fmt: skip
     return exif
-
-
-def oracle_of(sample: pd.DataFrame, photo_ids: Iterable[str]) -> float | None:
-    """Return what an oracle reaches on some photos of a sample; None unless all of them are made up."""
-    chosen = sample[sample["photo_id"].isin(list(photo_ids))]
-    if not (chosen["source"] == tables.SYNTHETIC).all():
-        return None
-    folder = Path(chosen["path"].iloc[0])
-    while not (folder / "truth.csv").exists() and folder != folder.parent:
-        folder = folder.parent
-    return float(oracle_accuracy(folder, photo_ids=chosen["photo_id"])["expected"].mean())

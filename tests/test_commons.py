@@ -1,6 +1,7 @@
 """Collecting from a wiki on this machine that answers as documented, with its errors and its hostile pages."""
 
 import csv
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -65,8 +66,8 @@ def gather(tmp_path: Path, options: dict[str, Any]) -> Collect:
 
 @pytest.fixture
 def client(server: CommonsServer, tmp_path: Path, waits: list[float]) -> Client:
-    answers = tmp_path / "answers"
-    return Client(server.api, {"127.0.0.1"}, answers, polite_session("test@example.org"), waits.append)
+    session = polite_session("test@example.org")
+    return Client(tmp_path / "answers", session, server.api, {"127.0.0.1"}, waits.append)
 
 
 def add_many(server: CommonsServer, count: int, centre: tuple[float, float] = PARIS, spread: float = 0.02) -> None:
@@ -153,7 +154,7 @@ def test_what_follows_on_continue_is_joined_to_its_page(server, client, tmp_path
     whole = list(describe_files(client, range(1, 21), 500))
     assert len(server.log) == 1
     server.parts_an_answer = 3
-    other = Client(server.api, {"127.0.0.1"}, tmp_path / "other", client.session, client.sleep)
+    other = dataclasses.replace(client, answers=tmp_path / "other")
     assert list(describe_files(other, range(1, 21), 500)) == whole
     assert (whole[6]["latitude"], whole[6]["longitude"]) == (48.5, 2.5)
     assert len(server.asked("cocontinue")) > 10

@@ -108,16 +108,16 @@ def test_a_server_without_etags_is_asked_from_the_start(server, tmp_path, waits)
 def test_a_wrong_checksum_leaves_no_file(server, tmp_path, name):
     right, wrong = (hashlib.new(name, body).hexdigest() for body in (BODY, OTHER))
     with pytest.raises(ValueError, match=right):
-        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", **{name: wrong})
+        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"{name}:{wrong}")
     assert litter(tmp_path) == []
-    assert fetch(f"{server.url}/net.bin", tmp_path / "net.bin", **{name: right.upper()}).exists()
+    assert fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"{name}:{right.upper()}").exists()
 
 
 def test_a_file_that_is_there_is_checked_and_not_asked_for(server, tmp_path):
     (tmp_path / "net.bin").write_bytes(BODY)
-    fetch(f"{server.url}/net.bin", tmp_path / "net.bin", md5=hashlib.md5(BODY).hexdigest())
+    fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"md5:{hashlib.md5(BODY).hexdigest()}")
     with pytest.raises(ValueError, match="damaged or another version"):
-        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", md5=hashlib.md5(OTHER).hexdigest())
+        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"md5:{hashlib.md5(OTHER).hexdigest()}")
     assert server.log == []
     assert (tmp_path / "net.bin").read_bytes() == BODY
 

@@ -82,7 +82,13 @@ def test_predictions_hold_the_best_five_and_the_softmax_of_the_best(sample, rng)
     np.testing.assert_allclose(table["confidence"], (powers / powers.sum(1, keepdims=True)).max(1))
     for k in (1, 3, 5):
         reference = top_k_accuracy_score(asked["city_id"], scores[:, np.argsort(IDS)], k=k, labels=np.sort(IDS))
-        assert evaluation.top_k_accuracy(table, k) == pytest.approx(reference)
+        among = [city in best[:k] for city, best in zip(table["city_id"], table["top5"].map(list), strict=True)]
+        assert np.mean(among) == pytest.approx(reference)
+
+
+def test_equal_scores_are_ordered_as_the_classes_are():
+    table = evaluation.predictions_table(["a", "b"], [10, 20], [[0, 1, 1, 2, 0, 1], [3] * 6], IDS, "test")
+    assert [list(best) for best in table["top5"]] == [[20, 10, 30, 60, 40], [40, 10, 30, 20, 50]]
 
 
 def test_scores_that_do_not_fit_are_refused():
@@ -103,6 +109,9 @@ def test_the_fitted_temperature_has_the_least_log_loss(sample, rng):
     assert loss(best) <= min(loss(t) for t in np.geomspace(0.05, 20, 200)) + 1e-6
     for factor in (0.01, 100):
         assert evaluation.fit_temperature(factor * scores, true, IDS) == pytest.approx(factor * best, rel=1e-3)
+    more = [*true, 70, 80], np.vstack([scores, 9 * np.ones((2, 6))])  # of cities that were not trained on
+    assert evaluation.fit_temperature(more[1], more[0], IDS) == best
+    assert evaluation.fit_temperature(scores[:2], [70, 80], IDS) == 1
 
 
 @given(st.integers(1, 500), st.data())
@@ -209,6 +218,8 @@ def test_table_1_stands_in_the_paper_s_order_with_its_numbers_apart(sample, rng)
     np.testing.assert_array_equal(table["paper"], [0.027, 0.029, 0.1877, np.nan, 0.2203, 0.333, np.nan, np.nan])
     first = ["method", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "paper", "origin"]
     assert list(table.columns[:10]) == first
+    unlike = {name: both for name, both in files.items() if "places205" not in name}
+    assert evaluation.table1(unlike, sample)["paper"].isna().all()  # its chance, of 37 cities, says nothing alone
 
 
 def test_table_1_scores_test_rows_by_photographer(sample, rng):
@@ -217,6 +228,7 @@ def test_table_1_scores_test_rows_by_photographer(sample, rng):
     test = only_test(table).merge(sample[["photo_id", "user_id"]], on="photo_id")
     right = test["predicted"] == test["city_id"]
     assert (row["accuracy"], row["ci_low"], row["ci_high"]) == accuracy_interval(right, test["user_id"])
+    assert row["top5"] == np.mean([city in best for city, best in zip(test["city_id"], test["top5"], strict=True)])
     assert (row["n_test"], row["interval"]) == (160, "by user")
     row = evaluation.table1({"a": (table, sidecar())}, sample.assign(user_id=None)).iloc[0]
     assert (row["ci_low"], row["ci_high"]) == accuracy_interval(right)[1:]
@@ -303,29 +315,36 @@ def test_mcnemar_is_the_two_sided_sign_test_of_the_photos_one_alone_got_right():
         evaluation.mcnemar(table(right_a, slice(10)), table(right_b, slice(10, None)))
 
 
+def test_risk_coverage_counts_the_photos_from_each_confidence_on(sample, rng):
+    table = predicted(sample, rng)
+    table["confidence"] = table["confidence"].round(2)  # some equal ones
+    curve, test = evaluation.risk_coverage(table), only_test(table)
+    assert curve["confidence"].tolist() == sorted(test["confidence"].unique(), reverse=True)
+    for row in curve.itertuples():
+        taken = test[test["confidence"] >= row.confidence]
+        right = (taken["predicted"] == taken["city_id"]).mean()
+        assert (row.number, row.coverage, row.accuracy) == pytest.approx((len(taken), len(taken) / len(test), right))
+
+
 def test_the_threshold_answers_the_most_validation_photos_at_the_wanted_precision(sample, rng):
     table = predicted(sample, rng, skill=2.0)
     table["confidence"] = table["confidence"].round(1)  # many equal ones
     val = table[table["split"] == "val"]
-    found = evaluation.confidence_threshold(table, 0.85)
     reachable = []
     for confidence in val["confidence"].unique():
         answered = val[val["confidence"] >= confidence]
-        precision = (answered["predicted"] == answered["city_id"]).mean()
-        if precision >= 0.85 and len(answered) >= 20:
-            reachable.append((len(answered) / len(val), precision, confidence))
-    coverage, precision, confidence = max(reachable)
-    assert found == pytest.approx((confidence, precision, coverage))
+        if (answered["predicted"] == answered["city_id"]).mean() >= 0.85 and len(answered) >= 20:
+            reachable.append((len(answered), confidence))
+    assert evaluation.confidence_threshold(table, 0.85) == max(reachable)[1]
 
 
 def test_a_precision_out_of_reach_answers_nothing(sample, rng):
-    found = evaluation.confidence_threshold(predicted(sample, rng, skill=0.0), 0.99)
-    assert (found.confidence, found.coverage) == (np.inf, 0)
+    assert evaluation.confidence_threshold(predicted(sample, rng, skill=0.0), 0.99) == np.inf
 
 
 def test_a_precision_that_fewer_than_twenty_photos_reach_is_out_of_reach():
     right = np.arange(60) < 19
     scores = np.where(right[:, None], 9 * (IDS == 10), IDS == 20).astype(float)
     table = evaluation.predictions_table([f"p{i}" for i in range(60)], [10] * 60, scores, IDS, "val")
-    assert evaluation.confidence_threshold(table, 0.9).coverage == 0
-    assert evaluation.confidence_threshold(table, 0.3).coverage == 1
+    assert evaluation.confidence_threshold(table, 0.9) == np.inf
+    assert evaluation.confidence_threshold(table, 0.3) == table["confidence"].min()

@@ -28,6 +28,13 @@ def test_every_row_is_the_network_s_answer_to_its_own_photo(sample, tmp_path, ba
     np.testing.assert_allclose(rows, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_few_photos_embed_to_the_rows_of_a_store(sample, tmp_path, backbone):
+    rows = features.extract(sample, backbone, tmp_path / "store").rows
+    found = features.embed_photos(backbone, sample["path"].tail(5))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, rows[-5:], rtol=1e-3, atol=1e-4)
+
+
 def test_killed_run_goes_on_and_ends_with_the_same_rows(sample, tmp_path, backbone, monkeypatch):
     whole = np.array(features.extract(sample, backbone, tmp_path / "whole", batch_size=8).rows)
     calls, embed = [], features.embed

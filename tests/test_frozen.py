@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoutils import classifiers, evaluation, frozen, tables
+from geoutils import evaluation, frozen, tables
 from geoutils.features import Features
 
 
@@ -46,18 +46,20 @@ def test_without_validation_photos_the_defaults_are_taken(sample, separable, tmp
     assert len(tables.read_predictions(tmp_path)) == 2
 
 
+def test_a_method_built_from_its_sidecar_predicts_the_same_and_leaves_the_store_as_it_is(sample, separable, tmp_path):
+    stored = separable.rows.copy()
+    frozen.compare(sample, separable, "photo", tmp_path, scalings=["centred"])
+    for table, told in tables.read_predictions(tmp_path).values():
+        model = frozen.build(told["method"], told["settings"])
+        model = frozen.fit(model, sample, separable.rows, "photo")
+        asked = sample["photo_id"].isin(table["photo_id"]).to_numpy()
+        assert model.predict(separable.rows[asked]).tolist() == table["predicted"].tolist()
+    np.testing.assert_array_equal(separable.rows, stored)
+
+
 def test_sidecar_names_the_store(sample, separable, tmp_path):
     frozen.compare(sample, separable, "photo", tmp_path, methods=["knn"])
     assert tables.read_predictions(tmp_path)["knn-net-photo"][1]["settings"]["store"] == "net-0123"
-
-
-@pytest.mark.parametrize("scaling", ["normalised", "centred"])
-def test_scaling_happens_in_place_with_the_same_result(separable, scaling):
-    expected = classifiers.preprocess(scaling).fit_transform(separable.rows)
-    rows = separable.rows.copy()
-    found = frozen.in_place(classifiers.preprocess(scaling)).fit_transform(rows)
-    assert np.shares_memory(found, rows)
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_growth_ends_at_what_the_search_found_with_all_photos(sample, separable, tmp_path):

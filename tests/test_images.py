@@ -125,9 +125,9 @@ def test_a_postscript_file_is_not_interpreted(photo, tmp_path):
 @pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (100, 2_001)])
 def test_a_line_is_no_photo_and_never_decoded(tmp_path, size):
     Image.new("RGB", size).save(tmp_path / "line.png")
-    assert check_photos([tmp_path / "line.png"])[0] == TOO_LONG
+    assert check_photos(pd.Series([tmp_path / "line.png"]))[0] == TOO_LONG
     Image.new("RGB", (100, 2_000)).save(tmp_path / "panorama.png")
-    assert check_photos([tmp_path / "panorama.png"]).isna().all()
+    assert check_photos(pd.Series([tmp_path / "panorama.png"])).isna().all()
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
@@ -150,7 +150,7 @@ def test_no_memory_to_turn_a_photo_leaves_no_lying_one(photo, tmp_path, monkeypa
 
 
 def test_no_photos_give_no_reasons():
-    assert check_photos([]).tolist() == []
+    assert check_photos(pd.Series([], dtype="str")).tolist() == []
 
 
 @FUZZ
@@ -165,7 +165,7 @@ def test_the_quick_check_sees_what_a_full_decode_sees(crops, tmp_path, cut, prog
         expected = None
     except PhotoError as error:
         expected = error.reason
-    found = check_photos([tmp_path / "photo.jpg"])[0]
+    found = check_photos(pd.Series([tmp_path / "photo.jpg"]))[0]
     assert (found == expected) or (expected is None and pd.isna(found))
     assert (expected is None) == (cut >= len(whole) - 2)  # the last two bytes are the end mark
 

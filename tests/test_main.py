@@ -28,13 +28,13 @@ def test_a_wrong_command_line_is_exit_code_2(arguments):
 def test_weights_list_names_every_network_with_its_licence_and_source(capsys):
     assert main(["weights", "list"]) == 0
     said = capsys.readouterr().out
-    for name, known in weights.WEIGHT_FILES.items():
+    for name, known in weights.published().items():
         assert name in said
         assert known.url in said
 
 
 def test_weights_check_tells_what_the_bundled_file_is(capsys):
-    assert main(["weights", "check", str(weights.lite0_file())]) == 0
+    assert main(["weights", "check", str(weights.locate("efficientnet_lite0"))]) == 0
     assert "it fits efficientnet_lite0" in capsys.readouterr().out
 
 

@@ -68,14 +68,14 @@ def test_each_city_is_one_circle_at_desktop_and_phone_width(opened, cities, per_
     charts = [maps.city_map(cities, origin=OWN), maps.accuracy_map(per_city, origin=MADE_UP)]
     charts.append(maps.mistaken_map(row, city="Paris", origin=OWN))
     for chart, size in zip([*charts, charts[1]], [(1280, 800)] * 3 + [(390, 780)], strict=True):
-        page = opened(chart, *size)
+        page = opened(chart.page(), *size)
         assert page.locator(CIRCLES).count() == len(cities)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
 @pytest.mark.browser
 def test_layer_control_takes_a_layer_away_and_brings_it_back(opened, per_city):
-    page = opened(maps.accuracy_map(per_city, origin=OWN))
+    page = opened(maps.accuracy_map(per_city, origin=OWN).page())
     page.hover(".leaflet-control-layers")
     box = page.locator(".leaflet-control-layers-overlays label", has_text="accuracy").locator("input")
     box.uncheck()
@@ -87,7 +87,7 @@ def test_layer_control_takes_a_layer_away_and_brings_it_back(opened, per_city):
 @pytest.mark.browser
 def test_tooltip_tells_city_country_accuracy_interval_n_and_confusions(opened, per_city):
     one = per_city[per_city["city"] == "Tokyo"].assign(accuracy=0.25, ci_low=0.2, ci_high=0.3, n_test=80, correct=20)
-    page = opened(maps.accuracy_map(one, origin=OWN))
+    page = opened(maps.accuracy_map(one, origin=OWN).page())
     page.hover(CIRCLES)
     said = page.locator(".leaflet-tooltip:not(.name)").inner_text()
     for part in ("Tokyo, XX", "25%, 95% interval 20% to 30%", "20 of 80 test photos", "Rome 8, Oslo 5"):
@@ -96,7 +96,7 @@ def test_tooltip_tells_city_country_accuracy_interval_n_and_confusions(opened, p
 
 @pytest.mark.browser
 def test_tooltip_opens_from_the_keyboard_and_circles_have_names(opened, cities):
-    page = opened(maps.city_map(cities.head(2), origin=OWN))
+    page = opened(maps.city_map(cities.head(2), origin=OWN).page())
     for _ in range(12):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "path":
@@ -109,7 +109,7 @@ def test_tooltip_opens_from_the_keyboard_and_circles_have_names(opened, cities):
 @pytest.mark.browser
 def test_hostile_names_are_shown_as_text(opened, per_city):
     few = per_city.head(len(NASTY)).assign(city=NASTY, confused_with=HOSTILE, enough=True)
-    page = opened(maps.accuracy_map(few, origin=HOSTILE, title=HOSTILE))
+    page = opened(maps.accuracy_map(few, origin=HOSTILE)._replace(title=HOSTILE).page())
     assert set(page.locator(".name").all_text_contents()) == set(NASTY)
     assert page.inner_text("h1") == page.inner_text("header p") == page.title() == HOSTILE
     page.locator(CIRCLES).nth(0).focus()
@@ -118,7 +118,7 @@ def test_hostile_names_are_shown_as_text(opened, per_city):
 
 @pytest.mark.browser
 def test_names_on_the_page_do_not_collide(opened, cities):
-    page = opened(maps.city_map(cities, origin=OWN))
+    page = opened(maps.city_map(cities, origin=OWN).page())
     page.wait_for_timeout(300)
     code = """() => [...document.querySelectorAll(".name:not(.clash)")].map(name => {
         const box = name.getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom]; })"""
@@ -129,12 +129,12 @@ def test_names_on_the_page_do_not_collide(opened, cities):
 
 @pytest.mark.browser
 def test_made_up_data_are_marked_all_over_the_page_and_clicks_pass_through(opened, cities):
-    page = opened(maps.city_map(cities, origin=MADE_UP))
+    page = opened(maps.city_map(cities, origin=MADE_UP).page())
     box, style = page.locator(".watermark").bounding_box(), "getComputedStyle(document.querySelector('.watermark'))"
     assert (box["width"], box["height"]) == (1280, 800)
     assert page.evaluate(f"{style}.pointerEvents") == "none"
     assert "SYNTHETIC" in page.evaluate(f"{style}.backgroundImage")
-    assert opened(maps.city_map(cities, origin=OWN)).locator(".watermark").count() == 0
+    assert opened(maps.city_map(cities, origin=OWN).page()).locator(".watermark").count() == 0
 
 
 @pytest.mark.browser
@@ -150,13 +150,13 @@ def test_cells_tell_their_photos_above_the_land(opened):
 @pytest.mark.browser
 def test_no_serious_accessibility_fault(opened, per_city):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    faults = axe.run(opened(maps.accuracy_map(per_city, origin=MADE_UP))).response["violations"]
+    faults = axe.run(opened(maps.accuracy_map(per_city, origin=MADE_UP).page())).response["violations"]
     assert [fault["id"] for fault in faults if fault["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.browser
 def test_a_map_shown_in_a_notebook_is_a_titled_frame_and_can_still_be_saved(opened, cities, tmp_path):
-    chart = maps.city_map(cities, origin=OWN)
+    chart = maps.city_map(cities, origin=OWN).page()
     (tmp_path / "notebook.html").write_text(chart._repr_html_(), encoding="utf-8")
     page = opened(chart)
     assert page.locator(CIRCLES).count() == len(cities)
@@ -173,7 +173,7 @@ def overlapping(boxes: np.ndarray) -> bool:
 
 
 def test_pages_name_no_address_to_load_from(cities, tmp_path):
-    show(maps.city_map(cities, origin=OWN), tmp_path / "a" / "map.html")
+    show(maps.city_map(cities, origin=OWN).page(), tmp_path / "a" / "map.html")
     page = (tmp_path / "a" / "map.html").read_text(encoding="utf-8")
     for loads in ("<link", "<script src", "<img", "@import", "url(http", "url(images", "sourceMappingURL", "cdn"):
         assert loads not in page, loads
@@ -183,12 +183,12 @@ def test_pages_name_no_address_to_load_from(cities, tmp_path):
 
 
 def test_areas_are_proportional_to_photos(cities):
-    radius = maps._cities(cities, "photos")[0]["radius"]
+    radius = maps.city_map(cities, origin=OWN).circles["radius"]
     np.testing.assert_allclose(radius**2 / radius.max() ** 2, cities["photos"] / cities["photos"].max(), atol=0.02)
 
 
 def test_cities_with_too_few_photos_have_no_colour_and_no_claim(per_city):
-    circles, _ = maps._accuracies(per_city)
+    circles = maps.accuracy_map(per_city, origin=OWN).circles
     few = circles[~per_city["enough"]]
     assert set(few["colour"]) == {maps.UNCLAIMED}
     assert not set(circles.loc[per_city["enough"], "colour"]) & {maps.UNCLAIMED}
@@ -198,38 +198,45 @@ def test_cities_with_too_few_photos_have_no_colour_and_no_claim(per_city):
 
 def test_a_city_without_a_test_photo_says_so(per_city):
     unknown = dict.fromkeys(("accuracy", "ci_low", "ci_high"), np.nan)
-    circles, _ = maps._accuracies(
-        per_city.head(2).assign(n_test=[0, 40], correct=[0, 8], enough=[False, True], **unknown)
-    )
+    two = per_city.head(2).assign(n_test=[0, 40], correct=[0, 8], enough=[False, True], **unknown)
+    circles = maps.accuracy_map(two, origin=OWN).circles
     assert circles["lines"][0][1] == "no test photo"
     assert circles["colour"][0] == maps.UNCLAIMED
 
 
 def test_accuracy_colours_follow_the_legend(per_city):
     rates = pd.Series([0.0, 0.05, 0.1, 0.35, 0.5])
-    circles, legend = maps._accuracies(per_city[per_city["enough"]].head(5).reset_index().assign(accuracy=rates))
-    named = {text: colour for _, colour, text in legend}
+    five = per_city[per_city["enough"]].head(5).reset_index().assign(accuracy=rates)
+    chart = maps.accuracy_map(five, origin=OWN)
+    named = {text: colour for _, colour, text in chart.legend}
     said = ["0% to 10% right", "0% to 10% right", "10% to 20% right", "30% to 40% right", "40% to 50% right"]
-    assert [named[text] for text in said] == circles["colour"].tolist()
+    assert [named[text] for text in said] == chart.circles["colour"].tolist()
 
 
 def test_legend_shows_only_what_is_on_the_map(per_city):
     alike = per_city.assign(n_test=20)
-    _, legend = maps._accuracies(alike.assign(enough=True))
+    legend = maps.accuracy_map(alike.assign(enough=True), origin=OWN).legend
     assert [text for *_, text in legend if "photos" in text] == ["test photos: 20"]
-    _, legend = maps._accuracies(alike.assign(enough=False))
+    legend = maps.accuracy_map(alike.assign(enough=False), origin=OWN).legend
     assert not any("right" in text for *_, text in legend)
-    _, legend = maps._cities(per_city, "photos")
+    legend = maps.city_map(per_city, origin=OWN).legend
     assert {int(text.split(": ")[1].replace(",", "")) for *_, text in legend} <= set(per_city["photos"])
 
 
 def test_mistakes_are_red_and_a_city_with_few_photos_makes_no_claim(cities):
     row = cities.head(4).assign(photos=[30, 0, 5, 2])
-    circles, _ = maps._mistaken(row, "London")
-    assert circles["colour"].tolist() == [maps.BLUE, maps.RED, maps.RED]
-    few, legend = maps._mistaken(row.assign(photos=[3, 0, 5, 2]), "London")
-    assert few["colour"].tolist() == [maps.GREY, maps.UNCLAIMED, maps.UNCLAIMED]  # told apart, without a colour
-    assert legend[-1][2].endswith("too few photos for a claim")
+    many = maps.mistaken_map(row, city="London", origin=OWN)
+    assert many.circles["colour"].tolist() == [maps.BLUE, maps.RED, maps.RED]
+    few = maps.mistaken_map(row.assign(photos=[3, 0, 5, 2]), city="London", origin=OWN)
+    assert few.circles["colour"].tolist() == [maps.GREY, maps.UNCLAIMED, maps.UNCLAIMED]  # told apart, without a colour
+    assert few.legend[-1][2].endswith("too few photos for a claim")
+
+
+def test_a_city_without_a_test_photo_has_an_empty_map_of_mistakes(cities):
+    chart = maps.mistaken_map(cities.assign(photos=0), city="Paris", origin=OWN)
+    assert chart.circles.empty
+    assert names_on(chart.picture()) == []
+    chart.page().get_root().render()
 
 
 def test_no_cell_holds_fewer_than_five_photos_and_counts_agree_with_a_histogram():
@@ -260,7 +267,7 @@ def test_density_without_a_single_cell_is_an_empty_map():
 
 @pytest.fixture(scope="module")
 def printed(cities):
-    return maps.static_city_map(cities, origin=MADE_UP)
+    return maps.city_map(cities, origin=MADE_UP).picture()
 
 
 def names_on(figure) -> list:
@@ -283,9 +290,10 @@ def circles_on(figure) -> np.ndarray:
 @pytest.mark.parametrize("photos", [None, 20], ids=["by photos", "all alike"])
 def test_a_printed_name_is_nearest_to_its_own_circle_or_tied_to_it(cities, photos):
     cities = cities if photos is None else cities.assign(photos=photos)
-    figure = maps.static_city_map(cities, origin=OWN)
+    chart = maps.city_map(cities, origin=OWN)
+    figure = chart.picture()
     shown, at = cities.sort_values("photos", ascending=False)["city"].tolist(), circles_on(figure)
-    radius = maps._cities(cities, "photos")[0]["radius"].sort_values(ascending=False).to_numpy() * 0.65 * 150 / 72
+    radius = chart.circles["radius"].sort_values(ascending=False).to_numpy() * 0.65 * 150 / 72
     starts = figure.axes[0].transData.transform([line.get_xydata()[0] for line in figure.axes[0].lines[-37:]])
     for name in names_on(figure):
         box, own = name.get_window_extent(), shown.index(name.get_text())
@@ -298,7 +306,7 @@ def test_a_printed_name_is_nearest_to_its_own_circle_or_tied_to_it(cities, photo
 def test_a_map_of_a_few_latitudes_shows_no_blank_beyond_the_pole(per_city):
     share = np.linspace(0, 1, len(per_city))
     north = per_city.assign(latitude=52 + 14 * share, longitude=260 * share - 120)
-    low, high = maps.static_accuracy_map(north, origin=OWN).axes[0].get_ylim()
+    low, high = maps.accuracy_map(north, origin=OWN).picture().axes[0].get_ylim()
     assert high <= maps.GLOBE[1]
     assert low >= -maps.GLOBE[1]
 
@@ -324,8 +332,8 @@ def test_printed_circles_stand_where_equal_earth_puts_the_cities(cities):
 
 
 def test_printed_maps_draw_a_circle_a_city_and_say_their_origin(cities, per_city, printed):
-    accuracy = maps.static_accuracy_map(per_city, origin=MADE_UP)
-    mistaken = maps.static_mistaken_map(cities.assign(photos=1), city="Paris", origin=MADE_UP)
+    accuracy = maps.accuracy_map(per_city, origin=MADE_UP).picture()
+    mistaken = maps.mistaken_map(cities.assign(photos=1), city="Paris", origin=MADE_UP).picture()
     for figure in (printed, accuracy, mistaken):
         assert MADE_UP in [text.get_text() for text in figure.texts]
         assert len(figure.artists) == 1
@@ -336,7 +344,7 @@ def test_printed_maps_bear_hostile_names_and_leave_nothing_in_pyplot(per_city):
     import matplotlib.pyplot as plt
 
     few = per_city.head(len(NASTY)).assign(city=NASTY)
-    figure = maps.static_accuracy_map(few, origin=OWN)
+    figure = maps.accuracy_map(few, origin=OWN).picture()
     assert len(names_on(figure)) == len(NASTY)
     assert plt.get_fignums() == []
 

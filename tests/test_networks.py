@@ -51,7 +51,7 @@ def test_shapes_and_count_are_those_of_the_published_definition(make, definition
 
 def test_lrn_and_its_gradient_equal_torchs():
     x = photos(2, 9).repeat(1, 4, 1, 1).requires_grad_()
-    ours, reference = LRN(12)(x), nn.LocalResponseNorm(5)(x)
+    ours, reference = LRN()(x), nn.LocalResponseNorm(5)(x)
     torch.testing.assert_close(ours, reference, rtol=1e-6, atol=0)
     assert (ours / x.detach()).min() < 0.7  # the sum was no bystander
     weights = torch.randn(ours.shape)
@@ -63,7 +63,7 @@ def test_lrn_and_its_gradient_equal_torchs():
 def test_lrn_does_not_overflow_half_precision(dtype):
     x = torch.full((1, 8, 4, 4), 3_000.0)  # squared: 9e6, where float16 ends at 65,504
     with torch.autocast("cpu", dtype=dtype):
-        ours = LRN(8)(x.to(dtype))
+        ours = LRN()(x.to(dtype))
     torch.testing.assert_close(ours.float(), nn.LocalResponseNorm(5)(x), rtol=0.02, atol=0)
 
 

@@ -39,7 +39,7 @@ def weight_folder(tmp_path_factory) -> Path:
         ("places205_googlenet", caffe_files.googlenet(205)),
     ):
         (folder / name).mkdir()
-        path = folder / name / weights.WEIGHT_FILES[name].file
+        path = folder / name / weights.published()[name].file
         layers = caffe_files.random_weights(definition)
         layers |= {layer: [weight, bias / 1_000] for layer, (weight, bias) in layers.items()}
         first = next(iter(layers))

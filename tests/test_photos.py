@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from corpus_files import write_geotagged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from geoutils import images, photos, tables
-from geoutils.photos import checked, csv_batches, read_csv, read_exif_folder, read_photos
+from geoutils.photos import checked, csv_batches, read_csv, read_exif_folder
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -258,17 +259,9 @@ def test_every_record_is_in_one_of_the_two_tables(tmp_path, rows):
     assert reading.photos["photo_id"].is_unique
 
 
-def geotagged(path, crops, latitude=(48.0, 51.0, 30.0), longitude=(2.0, 21.0, 0.0)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    exif[0x013B] = "Ann"
-    exif.get_ifd(0x8825).update({1: "N", 2: latitude, 3: "W", 4: longitude})
-    crops[0].save(path, exif=exif)
-
-
 def test_a_folder_tree_gives_positions_and_says_what_it_left_out(tmp_path, crops, capsys):
-    geotagged(tmp_path / "a.jpg", crops)
-    geotagged(tmp_path / "b" / "c" / "d.PNG", crops)
+    write_geotagged(tmp_path / "a.jpg", crops[0])
+    write_geotagged(tmp_path / "b" / "c" / "d.PNG", crops[0])
     crops[0].save(tmp_path / "b" / "plain.jpg")
     (tmp_path / "b" / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-700])
     (tmp_path / "b" / "text.jpeg").write_text("no image")
@@ -285,37 +278,11 @@ def test_a_folder_tree_gives_positions_and_says_what_it_left_out(tmp_path, crops
 
 
 def test_a_name_that_is_no_utf8_is_rejected_not_fatal(tmp_path, crops):
-    geotagged(tmp_path / "good.jpg", crops)
+    write_geotagged(tmp_path / "good.jpg", crops[0])
     (tmp_path / "b\udce4d.jpg").hardlink_to(tmp_path / "good.jpg")
     reading = read_exif_folder(tmp_path)
     assert reading.photos["photo_id"].tolist() == ["good.jpg"]
     assert reading.rejected["reason"].tolist() == [images.MISSING_FILE]
-
-
-def test_read_photos_takes_a_table_a_folder_or_one_photo(tmp_path, crops):
-    geotagged(tmp_path / "tree" / "a.jpg", crops)
-    write(tmp_path / "p.csv", "lat,lon,path\n48.8,2.3,tree/a.jpg\n")
-    found = [read_photos(tmp_path / name).photos for name in ("p.csv", "tree", "tree/a.jpg")]
-    assert [len(table) for table in found] == [1, 1, 1]
-    assert {table["path"][0] for table in found} == {str(tmp_path / "tree" / "a.jpg")}
-
-
-def test_read_photos_passes_a_table_its_images_and_columns(tmp_path, crops):
-    geotagged(tmp_path / "tree" / "a.jpg", crops)
-    path = write(tmp_path / "p.csv", "northing,easting,path\n48.8,2.3,a.jpg\n")
-    names = {"latitude": "northing", "longitude": "easting"}
-    reading = read_photos(path, columns=names, image_root=tmp_path / "tree")
-    assert reading.photos["path"].tolist() == [str(tmp_path / "tree" / "a.jpg")]
-    with pytest.raises(ValueError, match="for a table only"):
-        read_photos(tmp_path / "tree", image_root=tmp_path)
-
-
-@pytest.mark.parametrize("name", ["absent", "absent.csv", "absent.jpg", "empty", "paper.pdf"])
-def test_what_is_neither_raises_with_its_name(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "paper.pdf").write_text("x")
-    with pytest.raises(FileNotFoundError, match=name):
-        read_photos(tmp_path / name)
 
 
 @pytest.mark.realdata

@@ -50,11 +50,11 @@ def every_figure(per_city: pd.DataFrame, confusion: pd.DataFrame, table1: pd.Dat
     epochs = {"epoch": [1, 2], "train_loss": [3, 2], "val_loss": [3, 2.5]}
     log = pd.DataFrame({**epochs, "train_accuracy": [0.1, 0.2], "val_accuracy": [0.1, 0.15]})
     curve = pd.DataFrame({"k": [1, 5], "preprocess": "raw", "accuracy": [0.2, 0.3]})
-    photos = pd.DataFrame({"city": ["A", "B"], "photos": [30, 5], "year": [2004, 2005], "x": [0, 1.0], "y": [1, 0.0]})
+    photos = pd.DataFrame({"city": ["A", "B"], "photos": [30, 5], "x": [0, 1.0], "y": [1, 0.0]})
     steps = pd.DataFrame({"step": ["read", "label"], "rows_in": [9, 8], "rows_out": [8, 8], "why": ["broken: 1", ""]})
-    shared = pd.DataFrame({"protocol": ["photo", "user"], "shared": [3, 0], "users": [9, 9]})
+    shared = pd.DataFrame({"protocol": ["photo", "user"], "photos_shared": [3, 0], "photos_test": [9, 9]})
     eligible = pd.DataFrame({"radius_km": [10, 10], "min_photos": [10, 20], "cities": [90, 40]})
-    answered = pd.DataFrame({"coverage": [0.5, 1], "accuracy": [0.4, 0.2], "method": "kNN"})
+    answered = pd.DataFrame({"number": [20, 40], "coverage": [0.5, 1], "accuracy": [0.4, 0.2], "method": "kNN"})
     gain = per_city.assign(kNN=per_city["accuracy"] / 2)
     return {
         "city_counts": plots.city_counts(photos, minimum=10, origin=origin),
@@ -62,9 +62,7 @@ def every_figure(per_city: pd.DataFrame, confusion: pd.DataFrame, table1: pd.Dat
         "ledger": plots.ledger(steps, origin=origin),
         "split_counts": plots.split_counts(confusion, origin=origin),
         "shared_users": plots.shared_users(shared, origin=origin),
-        "photos_over_time": plots.photos_over_time(photos, origin=origin),
-        "rejections": plots.rejections(pd.DataFrame({"reason": ["no position"], "count": [3]}), origin=origin),
-        "throughput": plots.throughput(pd.DataFrame({"name": ["Lite0"], "images_per_second": [30.12]}), origin=origin),
+        "bars": plots.bars(pd.Series({"no position": 3}), "Why records were rejected", "records", origin=origin),
         "feature_norms": plots.feature_norms(np.arange(1.0, 50.0), origin=origin),
         "projection": plots.projection(photos, origin=origin),
         "accuracy_curve": plots.accuracy_curve(curve, x="k", origin=origin),
@@ -140,7 +138,7 @@ def test_hostile_names_are_drawn_as_they_are(per_city, table1, tmp_path):
 def test_no_figure_lives_in_pyplot_and_pyplot_is_not_even_loaded():
     code = (
         "import sys, pandas as pd; from geoutils import plots;"
-        "f = plots.rejections(pd.DataFrame({'reason': ['a'], 'count': [1]}), origin='x');"
+        "f = plots.bars(pd.Series({'a': 1}), 'Title', 'note', origin='x');"
         "assert f._repr_png_().startswith(b'\\x89PNG'); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -183,7 +181,7 @@ def test_the_ledger_shows_what_stayed_what_went_and_why():
 
 
 def test_shared_photographers_are_counted_in_photos():
-    shared = pd.DataFrame({"protocol": ["photo", "user"], "shared": [612, 0], "users": [740, 737]})
+    shared = pd.DataFrame({"protocol": ["photo", "user"], "photos_shared": [612, 0], "photos_test": [740, 737]})
     figure = plots.shared_users(shared, origin=OWN)
     assert [text.get_text() for text in figure.axes[0].texts] == ["612 of 740 photos", "0 of 737 photos"]
     assert figure.texts[0].get_text() == "Test photos whose photographer is also in training"
@@ -191,8 +189,8 @@ def test_shared_photographers_are_counted_in_photos():
 
 def test_curve_of_answered_photos_starts_with_20_of_them():
     coverage = np.arange(1, 101) / 100
-    table = pd.DataFrame({"coverage": coverage, "accuracy": 0.5, "method": "svm"})
-    tied = pd.DataFrame({"coverage": [1.0], "accuracy": 0.4, "method": "knn"})
+    table = pd.DataFrame({"number": np.arange(1, 101), "coverage": coverage, "accuracy": 0.5, "method": "svm"})
+    tied = pd.DataFrame({"number": [7], "coverage": [1.0], "accuracy": 0.4, "method": "knn"})
     sure, all_alike = plots.risk_coverage(pd.concat([table, tied]), origin=OWN).axes[0].lines
     np.testing.assert_allclose(sure.get_xdata(), coverage[19:])
     assert all_alike.get_xdata().tolist() == [1.0]

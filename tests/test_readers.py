@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from corpus_files import TOKYO, write_im2gps_tree, write_jpeg, write_list, write_shard, write_yfcc, yfcc_row
+from corpus_files import (
+    TOKYO,
+    write_geotagged,
+    write_im2gps_tree,
+    write_jpeg,
+    write_list,
+    write_shard,
+    write_yfcc,
+    yfcc_row,
+)
 
 from geoutils import corpora, readers, synthetic, tables
 
@@ -46,6 +55,13 @@ def test_auto_takes_a_folder_of_photos_or_a_table(sample, tmp_path):
     assert (folder.rows_in, len(folder.photos)) == (len(sample), 0)
 
 
+def test_auto_takes_one_photo_and_a_table_beside_its_photos(tmp_path, crops):
+    path = write_geotagged(tmp_path / "tree" / "a.jpg", crops[0])
+    (tmp_path / "p.csv").write_text("lat,lon,path\n48.8,2.3,tree/a.jpg\n")
+    for name in ("p.csv", "tree", "tree/a.jpg"):
+        assert readers.read_corpus(tmp_path / name).photos["path"].tolist() == [str(path)]
+
+
 def test_auto_passes_the_images_folder_and_the_columns(sample, tmp_path):
     table = sample[["latitude", "longitude"]].set_axis(["northing", "easting"], axis=1)
     table = table.assign(path=[Path(path).name for path in sample["path"]])
@@ -53,8 +69,15 @@ def test_auto_passes_the_images_folder_and_the_columns(sample, tmp_path):
     columns = {"latitude": "northing", "longitude": "easting"}
     reading = readers.read_corpus(tmp_path / "list.csv", image_root=tmp_path / "photos", columns=columns)
     assert reading.photos["path"].tolist() == sample["path"].tolist()
-    with pytest.raises(ValueError, match="columns are for"):
-        readers.read_corpus(tmp_path / "list.csv", "mp16", columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("reader", "option"),
+    [("mp16", "columns"), ("auto", "columns"), ("table", "columns"), ("auto", "image_root"), ("table", "image_root")],
+)
+def test_an_option_that_a_reader_does_not_take_is_refused(tmp_path, reader, option):
+    with pytest.raises(ValueError, match=f"{option} (is|are) for a table"):
+        readers.read_corpus(tmp_path, reader, **{option: {"latitude": "y"}})
 
 
 def test_mp16_is_unpacked_and_read_in_one_call_and_again(tmp_path, crops):
@@ -89,6 +112,21 @@ def test_a_table_of_ours_is_read_with_its_lost_photos_named(sample, tmp_path):
     assert reading.rejected[["record", "reason"]].to_numpy().tolist() == [["07", "missing file"]]
     expected = photos[photos["photo_id"] != "07"].reset_index(drop=True)
     pd.testing.assert_frame_equal(reading.photos, expected)
+
+
+def test_a_table_of_ours_has_no_photo_twice(sample, tmp_path):
+    tables.write_table(sample, tmp_path / "photos.parquet", "photos")
+    (tmp_path / "photos" / "07.jpg").write_bytes((tmp_path / "photos" / "02.jpg").read_bytes())
+    rejected = readers.read_corpus(tmp_path, "table").rejected
+    assert rejected.to_numpy().tolist() == [["07", "duplicate", "repeats 02"]]
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.csv", "absent.jpg", "empty", "paper.pdf"])
+def test_what_is_neither_table_nor_photos_raises_with_its_name(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "paper.pdf").write_text("x")
+    with pytest.raises(FileNotFoundError, match=name):
+        readers.read_corpus(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,6 @@ def test_chance_is_never_the_best_and_the_paper_s_split_comes_first():
         results.best_method({"chance": found["chance"]})
 
 
-def test_risk_coverage_ends_at_the_plain_accuracy_and_rises_with_good_confidence():
-    curve = results.risk_coverage(predictions(5, 4))
-    assert curve["coverage"].iloc[-1] == 1.0
-    assert curve["accuracy"].iloc[-1] == pytest.approx(0.4)
-    assert curve["accuracy"].iloc[0] == 1.0  # the surest are right in this table
-    assert (curve["coverage"].diff().dropna() > 0).all()
-
-
 def test_mistaken_for_counts_every_test_photo_of_the_city():
     counts = pd.DataFrame([[3, 2, 0], [1, 4, 0], [0, 0, 5]], index=CITIES["city"], columns=CITIES["city"])
     assert results.mistaken_for(counts, CITIES, "Aa")["photos"].tolist() == [3, 2, 0]

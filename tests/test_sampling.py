@@ -165,6 +165,7 @@ def test_draw_names_every_shortfall(photos):
     photos = photos[(photos["city_id"] != 2) | (photos.index % 40 == 0)]
     per_city = {"train": 100, "val": 10, "test": 50}
     sample = sampling.draw_sample(photos, CITIES, protocols=["photo"], per_city=per_city)
+    assert sampling.drawn_protocols(sample.table) == ["photo"]
     assert set(sample.shortfalls["city"]) == {"Bb"}
     counts = sampling.split_counts(sample.table, "photo").stack()
     for row in sample.shortfalls.itertuples():

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 
-from geoutils import backbones, engine, features, recipe, training
+from geoutils import backbones, features, recipe, training
 from geoutils.artifacts import read_json
 from geoutils.recipe import TrainingConfig
-from geoutils.weights import read_state
+from geoutils.weights import read
 
 
 @pytest.fixture
@@ -33,7 +34,17 @@ def config(sample, tmp_path) -> TrainingConfig:
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
-    return read_state(folder / "model.safetensors")
+    return read(folder / "model.safetensors")
+
+
+def dies(*args):
+    raise KeyboardInterrupt
+
+
+def killed(config: TrainingConfig) -> None:
+    """Train until something dies."""
+    with pytest.raises(KeyboardInterrupt):
+        training.finetune(config)
 
 
 def equal(a: dict, b: dict) -> bool:
@@ -66,15 +77,14 @@ def test_killed_run_ends_with_the_very_weights_of_an_unbroken_one(config, tmp_pa
     broken = dataclasses.replace(config, folder=str(tmp_path / "broken"))
     calls, loss_of = [], training.loss_of
 
-    def dies(*args):
+    def dies_once(*args):
         calls.append(1)
         if len(calls) == 6:  # the last batch of epoch 2: one step after a checkpoint in mid-epoch
             raise KeyboardInterrupt
         return loss_of(*args)
 
-    monkeypatch.setattr(training, "loss_of", dies)
-    with pytest.raises(KeyboardInterrupt):
-        training.finetune(broken)
+    monkeypatch.setattr(training, "loss_of", dies_once)
+    killed(broken)
     resumed = training.finetune(broken)
     assert len(calls) == 6 + 4  # steps 6 to 9 were left of 9, the sixth for the second time
     assert equal(weights(tmp_path / "model"), weights(tmp_path / "broken"))
@@ -177,36 +187,27 @@ def test_auxiliary_losses_count_three_tenths_each():
 
 @pytest.mark.parametrize("what", ["settings", "processes"])
 def test_checkpoint_of_another_run_is_neither_taken_nor_lost(config, monkeypatch, what):
-    def dies(*args):
-        raise KeyboardInterrupt
-
     config = dataclasses.replace(config, checkpoint_steps=1)
     with monkeypatch.context() as patch:
         patch.setattr(training._Run, "end_epoch", dies)
-        with pytest.raises(KeyboardInterrupt):
-            training.finetune(config)
+        killed(config)
     (left,) = Path(config.folder).glob("checkpoint-*.pt")
     if what == "settings":
         config = dataclasses.replace(config, learning_rate=0.002)
     else:
-        monkeypatch.setattr(training.Accelerator, "num_processes", 2)
+        monkeypatch.setattr(Accelerator, "num_processes", 2)
     steps, resume = [], training._Run.resume
     monkeypatch.setattr(training._Run, "resume", lambda run: (resume(run), steps.append((run.epoch, run.batch)))[0])
     monkeypatch.setattr(training._Run, "fit", dies)
-    with pytest.raises(KeyboardInterrupt):
-        training.finetune(config)
+    killed(config)
     assert steps == [(0, 0)]
     assert left.exists()
 
 
-def test_diverging_loss_says_what_to_lower(config):
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 24, "epochs": 1}], ids=["at once", "in the last step"])
+def test_diverging_loss_says_what_to_lower(config, settings):
     with pytest.raises(ValueError, match="lower learning_rate"):
-        training.finetune(dataclasses.replace(config, learning_rate=1e30))
-
-
-def test_divergence_in_the_last_step_is_told_too(config):
-    with pytest.raises(ValueError, match="lower learning_rate"):
-        training.finetune(dataclasses.replace(config, learning_rate=1e30, batch_size=24, epochs=1))
+        training.finetune(dataclasses.replace(config, learning_rate=1e30, **settings))
 
 
 def test_scaler_of_half_precision_is_resumed(config, tmp_path, monkeypatch):
@@ -218,28 +219,32 @@ def test_scaler_of_half_precision_is_resumed(config, tmp_path, monkeypatch):
         engine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=2)
         return engine
 
-    def dies(run):
+    def dies_once(run):
         scales.append(run.engine.scaler.get_scale())
         if len(scales) == 2:
             raise KeyboardInterrupt
         train_epoch(run)
 
     monkeypatch.setattr(training, "accelerator", scaled)
-    monkeypatch.setattr(training._Run, "train_epoch", dies)
-    with pytest.raises(KeyboardInterrupt):
-        training.finetune(config)
+    monkeypatch.setattr(training._Run, "train_epoch", dies_once)
+    killed(config)
     training.finetune(config)
     assert scales[1] > 2.0
     assert scales[2] == scales[1]
 
 
-def test_cudnn_is_deterministic_on_cuda_only_and_only_inside():
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    for device, inside in (("cuda", (True, False)), ("cpu", before)):
-        with engine.deterministic(torch.device(device)):
-            assert (cudnn.deterministic, cudnn.benchmark) == inside
-        assert (cudnn.deterministic, cudnn.benchmark) == before
+def test_cudnn_is_deterministic_only_while_training(config, monkeypatch):
+    cudnn, seen = torch.backends.cudnn, []
+
+    def note(*_) -> None:
+        seen.append((cudnn.enabled, cudnn.deterministic, cudnn.benchmark))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Run, "fit", note)
+    with cudnn.flags(enabled=True, benchmark=True):
+        killed(config)
+        assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+    assert seen == [(True, True, False)]
 
 
 def test_validation_photos_of_untrained_cities_are_counted_out(config, sample, capsys):
@@ -257,13 +262,9 @@ def test_validation_photos_of_untrained_cities_are_counted_out(config, sample, c
 def test_killed_while_writing_leaves_no_old_description_of_new_weights(config, tmp_path, monkeypatch):
     import safetensors.torch
 
-    def dies(*args):
-        raise KeyboardInterrupt
-
     training.finetune(config)
     monkeypatch.setattr(safetensors.torch, "save_file", dies)
-    with pytest.raises(KeyboardInterrupt):
-        training.finetune(dataclasses.replace(config, epochs=1))
+    killed(dataclasses.replace(config, epochs=1))
     assert not (tmp_path / "model" / "model.json").exists()
 
 
@@ -307,7 +308,7 @@ TWO_PROCESSES = """
 import dataclasses, sys, time, torch.distributed
 from geoutils import backbones, features, recipe, tables, training
 from geoutils.__main__ import main
-from geoutils.engine import accelerator
+from geoutils.batches import accelerator
 assert accelerator().num_processes == 2
 sample, config, store = tables.read_table(sys.argv[1], "sample"), sys.argv[2], sys.argv[3]
 opened, loss_of, sums = features._rows_on_disk, training.loss_of, []

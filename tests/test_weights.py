@@ -1,6 +1,5 @@
 """Weights come from a server once, checked and unpacked; what comes wrong is refused and leaves nothing behind."""
 
-import dataclasses
 import hashlib
 import io
 import tarfile
@@ -24,7 +23,8 @@ def published(tmp_path, monkeypatch):
     """Serve an archive as its authors do, from 127.0.0.1; data/weights lies in a temporary folder."""
     server_root = tmp_path / "server"
     server_root.mkdir()
-    file = weights.WEIGHT_FILES[NAME].file
+    known = weights.published()[NAME]
+    file = known.file
     model = caffe_files.write_caffemodel(tmp_path / file, {"conv1": [caffe_files.np.ones((4, 3, 2, 2), "f4")]})
     with tarfile.open(server_root / "googlenet.tar.gz", "w:gz") as archive:
         archive.add(model, f"googlenet/{file}")
@@ -33,8 +33,7 @@ def published(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     digest = hashlib.sha1((server_root / "googlenet.tar.gz").read_bytes()).hexdigest()
     url = f"http://127.0.0.1:{server.server_port}/googlenet.tar.gz"
-    known = dataclasses.replace(weights.WEIGHT_FILES[NAME], url=url, checksum={"sha1": digest})
-    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, known)
+    monkeypatch.setitem(weights.published(), NAME, known._replace(url=url, checksum=f"sha1:{digest}"))
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
     yield server_root
     server.shutdown()
@@ -60,7 +59,7 @@ def test_archive_that_writes_outside_its_folder_is_refused(published, tmp_path, 
         member = tarfile.TarInfo("../../escaped.txt")
         member.size = 4
         archive.addfile(member, io.BytesIO(b"evil"))
-    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, dataclasses.replace(weights.WEIGHT_FILES[NAME], checksum={}))
+    monkeypatch.setitem(weights.published(), NAME, weights.published()[NAME]._replace(checksum=""))
     with pytest.raises(ValueError, match="outside"):
         weights.fetch_weights(NAME)
     assert not (tmp_path / "escaped.txt").exists()
@@ -74,7 +73,7 @@ def test_status_says_what_lies_here(published):
 
 def test_status_tells_input_layer_width_and_checksum_as_the_networks_have_them():
     table = weights.status().set_index("network")
-    assert table["checksum"]["places205_alexnet"] == "sha1 7da27dd3cf4addf46adfcfb37576e0c7aa7b999d"
+    assert table["checksum"]["places205_alexnet"] == "sha1:7da27dd3cf4addf46adfcfb37576e0c7aa7b999d"
     assert table["checksum"]["places365_resnet50"] == "none published"
     with torch.device("meta"):
         for name, row in table.iterrows():
@@ -88,12 +87,12 @@ def test_status_tells_input_layer_width_and_checksum_as_the_networks_have_them()
 
 def test_bundled_weights_are_listed_and_are_the_known_bytes():
     row = weights.status().set_index("network").loc["efficientnet_lite0"]
-    assert (row["licence"], row["path"]) == ("Apache-2.0", weights.lite0_file())
-    assert row["checksum"] == f"sha256 {file_sha256(weights.lite0_file())}"
+    assert (row["licence"], row["path"].name) == ("Apache-2.0", row["file"])
+    assert row["checksum"] == f"sha256:{file_sha256(row['path'])}"
 
 
 def test_weights_without_a_published_checksum_are_told_to_be_unverified(published, monkeypatch, capsys):
-    monkeypatch.setitem(weights.WEIGHT_FILES, NAME, dataclasses.replace(weights.WEIGHT_FILES[NAME], checksum={}))
+    monkeypatch.setitem(weights.published(), NAME, weights.published()[NAME]._replace(checksum=""))
     weights.fetch_weights(NAME)
     told = capsys.readouterr().out
     assert file_sha256(published / "googlenet.tar.gz") in told
