@@ -43,6 +43,11 @@ class Look(NamedTuple):
         found = {name: kept for name, kept in self.predictions.items() if kept[1]["method"] == "finetune"}
         return results.best_method(found) if found else None
 
+    def test_cities(self, method: str) -> list[str]:
+        """Name the cities that a method was tested on, in the order of geography."""
+        tested = self.predictions[method][0].query("split == 'test'")["city_id"]
+        return self.cities.loc[self.cities["city_id"].isin(tested), "city"].tolist()
+
     def test_photos(self, method: str) -> list[tuple[str, str]]:
         """Return what the choice of a photo shows (its city, a method's confidence) and its path, surest first."""
         table = self.predictions[method][0].query("split == 'test'").sort_values("confidence", ascending=False)
@@ -75,6 +80,8 @@ def show_city(look: Look, method: str, city: str) -> None:
     predictions, told = look.predictions[method]
     mistaken = results.mistaken_for(evaluation.confusion(predictions, look.cities), look.cities, city)
     print(describe_city(mistaken, city, method))
+    if not mistaken["photos"].any():
+        return
     display(maps.mistaken_map(mistaken, city=city, origin=told["origin"]).picture())
     chosen = city_photos(predictions, look.sample, city)
     titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)

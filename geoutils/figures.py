@@ -39,7 +39,7 @@ def draw(run_dir: Path, folder: Path = FIGURES) -> list[Path]:
         shutil.copyfile(run_dir / f"results/{name}.csv", folder / f"{kept}.csv")
     if any(told["protocol"] == "place" for _, told in found.values()):
         places = read_csv(run_dir / "results/per_city.csv")
-        counts = evaluation.confusion(found[results.best_method(found, "place")][0], places)
+        counts = evaluation.confusion(found[results.best_method(found, ["place"])][0], places)
         write_csv(counts.reset_index(), folder / f"{prefix}confusion_place.csv")
     return redraw(folder, folder)
 

@@ -14,6 +14,7 @@ from geoutils.images import check_photos
 from geoutils.photos import IMAGE_SUFFIXES
 
 NONE_OF_THESE = "none of these"
+STRANGERS = ("user", "given", "photo", "place")  # splits, that first which asks about photographers never seen
 WANTED = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
 PAGE = Path(__file__).with_name("data") / "predictions.html"
 
@@ -45,7 +46,8 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
     """Load a method of a finished run: a fine-tuned network, or kNN or SVM on frozen features.
 
     Args:
-        method: a name under `predictions/`, such as "svm-efficientnet_lite0-photo"; None: the one that validates best.
+        method: a name under `predictions/`, such as "svm-efficientnet_lite0-photo"; None: the one that validates best
+            on photographers it has not seen, where there is such a split.
         allow_synthetic: take a method that learnt from made-up photos, whose answers about real ones mean nothing.
 
     Raises:
@@ -56,7 +58,7 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
     usable = {name: both for name, both in found.items() if both[1]["method"] != "chance"}
     if not usable:
         raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
-    name = method or results.best_method(usable)
+    name = method or results.best_method(usable, STRANGERS)
     if name not in usable:
         raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
     table, told = usable[name]

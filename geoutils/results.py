@@ -1,6 +1,6 @@
 """What notebook 07 and the report say about a run: choices, comparisons and sentences, computed from its tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,12 @@ def write(
     return table
 
 
-def best_method(predictions: Predictions, protocol: str | None = None) -> str:
+def best_method(predictions: Predictions, protocols: Sequence[str] = PROTOCOL_ORDER) -> str:
     """Name the predictions file that validates best; test photos have no say in it, nor have random weights
     where there are trained ones.
 
     Args:
-        protocol: the split to look at; None takes the first there is of photo, given, user, place.
+        protocols: the splits to look at: the first of them that there is.
 
     Raises:
         ValueError: if no file of the protocol has validation photos.
@@ -53,26 +53,22 @@ def best_method(predictions: Predictions, protocol: str | None = None) -> str:
     learnt = {name: both for name, both in predictions.items() if both[1]["method"] != "chance"}
     learnt = {name: both for name, both in learnt.items() if both[1]["weights"] != "random"} or learnt
     present = {told["protocol"] for _, told in learnt.values()}
-    protocol = protocol or next((p for p in PROTOCOL_ORDER if p in present), None)
+    protocol = next((p for p in protocols if p in present), None)
     scores = {
         name: (table["predicted"] == table["city_id"])[table["split"] == "val"].mean()
         for name, (table, told) in learnt.items()
         if told["protocol"] == protocol and (table["split"] == "val").any()
     }
     if not scores:
-        raise ValueError(f"no predictions have validation photos under {protocol or 'any split'}: {[*predictions]}")
+        raise ValueError(f"no predictions have validation photos under {' or '.join(protocols)}: {[*predictions]}")
     return max(scores, key=scores.get)
 
 
 def labelled(table1: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
-    rows = _trained(table1)
+    rows = table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
     rows = rows if len(rows) else table1
     return rows.assign(method=rows["method"] + ", " + rows["backbone"])
-
-
-def _trained(table1: pd.DataFrame) -> pd.DataFrame:
-    return table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
 
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame], cities: pd.DataFrame) -> pd.DataFrame:
@@ -113,30 +109,36 @@ def summarise(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | N
     if oracle:
         sentences.append(
             f"Most made-up photos show nothing of their city: an oracle that reads every cue but knows no "
-            f"photographer would get {oracle:.1%}; this is {row['accuracy'] / oracle:.0%} of it."
+            f"photographer would get {oracle:.1%}; this is {row['accuracy'] / oracle:.0%} of it"
+            + (", helped by photographers who stand on both sides." if row["protocol"] != "user" else ".")
         )
     same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]
     others = same[same["protocol"] != row["protocol"]]
     parts = [f"{r.accuracy:.1%} ({r.ci_low:.1%} to {r.ci_high:.1%}) split by {r.protocol}" for r in others.itertuples()]
     if parts:
         sentences.append(f"That is when split by {row['protocol']}; the same method gets {', and '.join(parts)}.")
-    alike = "Intervals resample whole photographers, whose photos are alike."
+    alike = "Intervals resample whole photographers, whose photos are alike; no other split or training is in them."
     unknown = "Photographers are unknown, so intervals assume that photos are independent: they are too narrow."
     return [*sentences, alike if row["interval"] == "by user" else unknown]
 
 
-def compare_best(table1: pd.DataFrame, predictions: Predictions, name: str) -> str:
-    """Say whether a method differs from the next one of its split by more than chance (McNemar's exact test)."""
-    row = table1.set_index("name").loc[name]
-    others = _trained(table1[(table1["protocol"] == row["protocol"]) & (table1["name"] != name)])
-    if others.empty:
+def compare_best(predictions: Predictions, name: str) -> str:
+    """Say whether a method differs from the next best of its split by more than chance (McNemar's exact test)."""
+    protocol = predictions[name][1]["protocol"]
+    rivals = {
+        other: both
+        for other, both in predictions.items()
+        if other != name and both[1]["protocol"] == protocol and both[1]["weights"] not in ("none", "random")
+    }
+    if not rivals:
         return "There is no other method of this split to compare it with."
-    other = others.loc[others["accuracy"].idxmax(), "name"]
+    other = best_method(rivals)
     found = evaluation.mcnemar(predictions[name][0], predictions[other][0])
     verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"
     return (
-        f"Beside the best of the others, {other}: {found['only_a']} photos are right by {name} alone, "
-        f"{found['only_b']} by the other alone (p = {found['p_value']:.2g}): they differ by {verdict}."
+        f"Beside {other}, which validates best of the others: {found['only_a']} photos are right by {name} alone, "
+        f"{found['only_b']} by the other alone (p = {found['p_value']:.2g}, photos taken as independent): they differ "
+        f"by {verdict}."
     )
 
 
@@ -149,10 +151,9 @@ def read_gap(table1: pd.DataFrame, name: str) -> str:
     worst = same.loc[same["accuracy"].idxmin()]
     if worst["name"] == name:
         return f"{name} does no worse under any other split."
-    clear = "their intervals do not meet" if worst["ci_high"] < row["ci_low"] else "their intervals meet"
     return (
         f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} "
-        f"of what it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%}; {clear})."
+        f"of what it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%})."
     )
 
 
@@ -163,10 +164,7 @@ def read_cities(scores: pd.DataFrame) -> str:
         return f"No city has the {evaluation.ENOUGH} test photos that a claim about it needs."
     best, worst = (told.loc[told["accuracy"] == value] for value in (told["accuracy"].max(), told["accuracy"].min()))
     ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
-    apart = "; these differ by more than their intervals" if told["ci_low"].max() > told["ci_high"].min() else ""
-    return (
-        f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos{apart}."
-    )
+    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos."
 
 
 def read_mistakes(counts: pd.DataFrame) -> str:

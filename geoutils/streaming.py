@@ -136,19 +136,22 @@ def _reduce(photos: Path | Sequence[pd.DataFrame], label: Work, work: Work, clus
         with Client(cluster):
             parts = dataframe.read_parquet(photos).map_partitions(label)
             return parts.reduction(work, meta=parts._meta, split_every=8).compute()
-    held = None
-    for batch in tqdm(_batches(photos), desc=work.func.__name__, unit="batch"):
-        held = work(pd.concat([held, label(batch)], ignore_index=True))
+    held, (batches, rows) = None, _batches(photos)
+    with tqdm(total=rows, desc=work.func.__name__, unit="photo", unit_scale=True) as bar:
+        for batch in batches:
+            held = work(pd.concat([held, label(batch)], ignore_index=True))
+            bar.update(len(batch))
     if held is None:
         raise ValueError("no photos came: expected Parquet files, or batches to walk through twice, such as a list")
     return held
 
 
-def _batches(photos: Path | Sequence[pd.DataFrame]) -> Iterable[pd.DataFrame]:
+def _batches(photos: Path | Sequence[pd.DataFrame]) -> tuple[Iterable[pd.DataFrame], int]:
+    """Return batches of a photo table, and how many rows they have in all."""
     if not isinstance(photos, str | Path):
-        return photos
+        return photos, sum(map(len, photos))
     from pyarrow import dataset
 
     found = dataset.dataset(photos, format="parquet")
     batches = found.to_batches(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
-    return (batch.to_pandas() for batch in batches)
+    return (batch.to_pandas() for batch in batches), found.count_rows()

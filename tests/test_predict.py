@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoutils import explore, predict, tables
+from geoutils import predict, tables
 from geoutils.__main__ import SOME_UNREADABLE, main
 from geoutils.artifacts import read_json, write_json
 
@@ -118,52 +118,3 @@ def test_no_photo_says_what_was_expected(finished_run, tmp_path):
     predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
     with pytest.raises(FileNotFoundError, match=r"\.jpg"):
         predict.predict(predictor, [tmp_path])
-
-
-def test_nearest_photos_are_training_photos_and_find_a_twin(finished_run):
-    look = explore.open_run(finished_run)
-    predictor = predict.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
-    train = look.sample[look.sample["split_photo"] == "train"]
-    twin = Image.open(train["path"].iloc[0])
-    copy = finished_run / "twin.png"
-    twin.save(copy)
-    near = explore.nearest_photos(predictor, look, copy)
-    assert near["photo_id"][0] == train["photo_id"].iloc[0]
-    assert near["similarity"][0] > 0.99
-    assert set(near["photo_id"]) <= set(train["photo_id"])
-
-
-def test_city_photos_are_of_the_city_and_of_their_kind(finished_run):
-    look = explore.open_run(finished_run)
-    city = look.cities["city"].iloc[0]
-    chosen = explore.city_photos(look.predictions[look.best][0], look.sample, city)
-    assert (look.sample.set_index("photo_id").loc[chosen["photo_id"], "city"] == city).all()
-    assert ((chosen["predicted"] == city) == (chosen["kind"] == "right"))[chosen["kind"] != "unsure"].all()
-
-
-def test_grad_cam_lights_up_the_part_that_decides(tmp_path):
-    """A network that only looks at the left half paints the left half."""
-    import torch
-    from torch import nn
-
-    from geoutils.backbones import Backbone
-    from geoutils.preprocessing import Preprocessing
-
-    class Left(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 3, padding=1)
-            torch.nn.init.constant_(self.conv.weight, 0.1)
-            self.classifier = nn.Linear(4, 2)
-            torch.nn.init.constant_(self.classifier.weight, 1.0)
-
-        def forward(self, x):
-            mask = torch.zeros_like(x)
-            mask[..., : x.shape[-1] // 2] = 1
-            return self.classifier(self.conv(x * mask).mean((2, 3)))
-
-    backbone = Backbone("left", Left(), Preprocessing(32, 32, mean=(0, 0, 0), std=(1, 1, 1)), "", 4, "random", None)
-    Image.new("RGB", (32, 32), (90, 90, 90)).save(tmp_path / "grey.png")
-    painted = explore.grad_cam(backbone, tmp_path / "grey.png", 0)
-    values = np.asarray(painted, dtype=float)
-    assert values[:, :14].mean() > values[:, 18:].mean()
