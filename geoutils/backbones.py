@@ -150,7 +150,8 @@ def without_head(network: nn.Module) -> Headless:
     head = network.get_classifier() if hasattr(network, "get_classifier") else linear[-1] if linear else None
     if not isinstance(head, nn.Linear):
         raise ValueError(
-            f"{type(network).__name__} can't be used: its classifier is no linear layer, but {type(head).__name__}"
+            f"{type(network).__name__} can't be used: its classifier is no linear layer, but {type(head).__name__}; "
+            "take another network"
         )
     path = next(path for path, module in network.named_modules() if module is head)
     network.set_submodule(path, nn.Identity())
@@ -235,7 +236,7 @@ def check_weights(path: Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.name.endswith((".tar.gz", ".tgz")):
+    if path.name.endswith((".tar.gz", ".tgz", ".zip")):
         return [f"{path.name}: an archive; unpack it and check what it holds"]
     if path.suffix == ".binaryproto":
         return [f"{path.name}: a Caffe mean image of shape {caffe.read_binaryproto(path).shape}, BGR, 0 to 255"]

@@ -103,10 +103,11 @@ def fetch(
     """Download a file, whole and checked before it gets its name; a cut download goes on where it stopped.
 
     Args:
-        checksum: "algorithm:hex", such as "sha1:7da27dd3...", also of a file that is there already.
+        checksum: "algorithm:hex", such as "sha1:7da27dd3...".
         max_bytes: refuse more.
         allowed_hosts: where the address and its redirects may lead; by default its own host.
-        check: raises ValueError if the file is not what it should be.
+        check: raises ValueError if the file is not what it should be; like the checksum it also holds for a file that
+            is there already.
 
     Raises:
         ConnectionError: no network, or a server that stays away. FileNotFoundError: no such file there.
@@ -116,6 +117,8 @@ def fetch(
     path, part, note = Path(path), Path(f"{path}.part"), Path(f"{path}.part.etag")
     if path.exists():
         _check_sum(path, checksum)
+        if check:
+            check(path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     open_now = partial(open_url, url, session=session or polite_session(), allowed_hosts=allowed_hosts)

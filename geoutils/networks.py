@@ -15,16 +15,16 @@ from torch import Tensor, nn
 class LRN(nn.Module):
     """Local response normalisation across five neighbouring channels (Krizhevsky et al. 2012, section 3.3).
 
-    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum is four additions of
+    x / (1 + 1e-4 / 5 * sum of squares) ** 0.75; Caffe too divides alpha by the window. The sum adds up
     shifted channels, several times faster on a CPU than `nn.LocalResponseNorm`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        # scaled before it is squared: the square of a raw activation overflows half precision
-        squares = F.pad((x * (1e-4 / 5) ** 0.5).square_(), (0, 0, 0, 0, 2, 2))
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the square of an activation overflows half precision
+        squares = F.pad((wide * (1e-4 / 5) ** 0.5).square_(), (0, 0, 0, 0, 2, 2))
         pairs = squares[:, 1:] + squares[:, :-1]
         root = (pairs[:, 2:-1] + pairs[:, :-3]).add_(squares[:, 4:]).add_(1).rsqrt_()
-        return (x * root).mul_(root.sqrt())  # the power -0.75; in place, since large new tensors cost most
+        return (wide * root).mul_(root.sqrt()).to(x.dtype)  # the power -0.75; in place, since new tensors cost most
 
 
 class AveragePool(nn.AvgPool2d):

@@ -183,6 +183,7 @@ def _package_files() -> Mapping[str, str]:
 def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
     executed = run_dir / "notebooks" / f"{step.name}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
+    failed = None
     try:
         papermill.execute_notebook(
             str(_source(step)),
@@ -195,10 +196,10 @@ def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
             extra_arguments=["--log-level=50"],  # the kernel speaks of its own transport and shutdown
         )
     except (papermill.PapermillExecutionError, TimeoutError) as error:
-        detail = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # without the colours of a terminal
-        raise NotebookError(f"notebook {step.name} failed; see {executed.with_suffix('.html')}\n{detail}") from error
-    finally:
-        export_html(executed)
+        failed = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # without the colours of a terminal
+    page = export_html(executed)
+    if failed or read_json(executed)["metadata"]["papermill"]["exception"]:  # a cell that exits raises nothing
+        raise NotebookError(f"notebook {step.name} failed; see {page}\n{failed or 'a cell left it before its end'}")
 
 
 def export_html(notebook: Path) -> Path:

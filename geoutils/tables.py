@@ -173,9 +173,9 @@ def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
     return {path.stem: (read_table(path.with_suffix(".parquet"), "predictions"), read_json(path)) for path in sidecars}
 
 
-def rejected_rows(records: Iterable[str], reason: str, detail: str | Iterable[str] = "") -> pd.DataFrame:
+def rejected_rows(records: Iterable[str], reason: str) -> pd.DataFrame:
     """Return rows for rejected.csv: one a record, with the same reason."""
-    return pd.DataFrame({"record": list(records), "reason": reason, "detail": detail}, columns=REJECTED_COLUMNS)
+    return pd.DataFrame({"record": list(records), "reason": reason, "detail": ""}, columns=REJECTED_COLUMNS)
 
 
 def origin(table: pd.DataFrame) -> str:

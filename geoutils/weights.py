@@ -118,7 +118,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler stumbles on
-        said = str(error).splitlines()[0]
+        said = str(error).splitlines()[0].partition(". ")[0]  # what follows is advice to run the code
         raise ValueError(f"{path} can't be read as a torch checkpoint without running its code: {said}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -172,19 +172,23 @@ def _match(
     )
     for path in left_out:
         own = {name: value for name, value in own.items() if not name.startswith(f"{path}.")}
-    faults = _faults(own, given)
+    faults = _faults(own, given, {name: name for name in given})
     if whole:
         faults += [f"layer {name!r} has no place in it" for name in given if name not in own]
-    in_order = dict(zip(own, given.values(), strict=False))
-    if faults and (len(own) == len(given) or not whole) and not _faults(own, in_order):
-        return own, in_order, []
+    if faults and (len(own) == len(given) or not whole):
+        names = dict(zip(own, given, strict=False))
+        in_order = _faults(own, given, names)
+        if len(in_order) < len(faults):
+            return own, {ours: given[theirs] for ours, theirs in names.items()}, in_order
     return own, given, faults
 
 
-def _faults(own: dict[str, torch.Tensor], given: dict[str, Any]) -> list[str]:
-    found = {name: tuple(value.shape) for name, value in given.items()}
+def _faults(own: dict[str, torch.Tensor], given: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Say which of a network's layers have no match of their shape under the file's names for them."""
+    found = {ours: tuple(given[theirs].shape) for ours, theirs in names.items()}
     return [
-        f"layer {name!r} needs {tuple(value.shape)}, found {found.get(name, 'none')}"
+        f"layer {name!r} needs {tuple(value.shape)}, found "
+        + (f"{names[name]!r} of {found[name]}" if name in found else "none")
         for name, value in own.items()
         if name not in found or caffe.unpadded(found[name]) != caffe.unpadded(value.shape)
     ]

@@ -262,4 +262,5 @@ def test_vgg16_takes_caffe_s_layers_in_order_under_other_names():
     assert faults == []
     assert list(found) == list(own)
     assert [id(blob) for blob in found.values()] == [id(blob) for name, blob in given.items() if "fc8" not in name]
-    assert weights.mismatches(network, {**given, "conv5_3.weight": given["conv1_1.weight"]}, whole=False)
+    wrong = weights.mismatches(network, {**given, "conv5_3.weight": given["conv1_1.weight"]}, whole=False)
+    assert wrong == ["layer 'trunk.features.28.weight' needs (512, 512, 3, 3), found 'conv5_3.weight' of (64, 3, 3, 3)"]

@@ -113,11 +113,17 @@ def test_a_wrong_checksum_leaves_no_file(server, tmp_path, name):
     assert fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"{name}:{right.upper()}").exists()
 
 
+def refuse_all(path: Path) -> None:
+    raise ValueError(f"{path.name} is no photo")
+
+
 def test_a_file_that_is_there_is_checked_and_not_asked_for(server, tmp_path):
     (tmp_path / "net.bin").write_bytes(BODY)
     fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"md5:{hashlib.md5(BODY).hexdigest()}")
     with pytest.raises(ValueError, match="damaged or another version"):
         fetch(f"{server.url}/net.bin", tmp_path / "net.bin", checksum=f"md5:{hashlib.md5(OTHER).hexdigest()}")
+    with pytest.raises(ValueError, match="no photo"):
+        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", check=refuse_all)
     assert server.log == []
     assert (tmp_path / "net.bin").read_bytes() == BODY
 
@@ -218,11 +224,8 @@ def test_a_file_larger_than_allowed_is_refused(server, tmp_path):
 
 
 def test_what_the_check_refuses_never_gets_its_name(server, tmp_path):
-    def check(path: Path) -> None:
-        raise ValueError(f"{path.name} is a page")
-
-    with pytest.raises(ValueError, match=r"net\.bin\.part is a page"):
-        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", check=check)
+    with pytest.raises(ValueError, match=r"net\.bin\.part is no photo"):
+        fetch(f"{server.url}/net.bin", tmp_path / "net.bin", check=refuse_all)
     assert litter(tmp_path) == []
 
 

@@ -72,6 +72,14 @@ def test_every_picture_of_readme_is_there_and_described():
         assert "Description" in Image.open(ROOT / path).info, path
 
 
+def test_real_numbers_in_readme_are_those_of_the_table():
+    table = pd.read_csv(ROOT / "figures/landmarks7_table1.csv", keep_default_na=False, na_values=[""])
+    section = README[README.index("### A real run") : README.index("### The default run")]
+    for row in table[table["method"] != "chance"].itertuples():
+        interval = f" ({100 * row.ci_low:.1f}–{100 * row.ci_high:.1f})" if row.protocol != "place" else ""
+        assert f"{100 * row.accuracy:.1f} %{interval}" in section, row
+
+
 def test_made_up_numbers_in_readme_are_those_of_the_table_and_named_so():
     table = pd.read_csv(ROOT / "figures/table1.csv", keep_default_na=False, na_values=[""])
     section = README[README.index("### The default run") : README.index("## How it works")]

@@ -59,9 +59,10 @@ def test_lrn_and_its_gradient_equal_torchs():
     torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", [3_000.0, 60_000.0])  # squared: 9e6 and 3.6e9, where float16 ends at 65,504
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_lrn_does_not_overflow_half_precision(dtype):
-    x = torch.full((1, 8, 4, 4), 3_000.0)  # squared: 9e6, where float16 ends at 65,504
+def test_lrn_does_not_overflow_half_precision(dtype, activation):
+    x = torch.full((1, 8, 4, 4), activation)
     with torch.autocast("cpu", dtype=dtype):
         ours = LRN()(x.to(dtype))
     torch.testing.assert_close(ours.float(), nn.LocalResponseNorm(5)(x), rtol=0.02, atol=0)

@@ -39,6 +39,22 @@ def test_failing_cell_ends_the_run_with_its_error_and_the_next_run_goes_on_from_
     assert read_json(tmp_path / "run/state.json")["complete"]
 
 
+def test_a_cell_that_leaves_its_notebook_is_no_success(profile, tmp_path):
+    notebook = nbformat.read(tmp_path / "notebooks/01_a.ipynb", as_version=4)
+    notebook.cells[1].source = "import sys\nsys.exit(0)"
+    nbformat.write(notebook, tmp_path / "notebooks/01_a.ipynb")
+    with pytest.raises(pipeline.NotebookError, match="a cell left it before its end"):
+        pipeline.run(profile())
+
+
+def test_a_notebook_that_can_not_start_says_why(profile, tmp_path):
+    notebook = nbformat.read(tmp_path / "notebooks/01_a.ipynb", as_version=4)
+    notebook.metadata.clear()
+    nbformat.write(notebook, tmp_path / "notebooks/01_a.ipynb")
+    with pytest.raises(ValueError, match="No language found"):
+        pipeline.run(profile())
+
+
 def test_changed_parameter_runs_again_from_that_notebook_on(profile, tmp_path):
     with pytest.raises(pipeline.NotebookError):
         pipeline.run(profile())
