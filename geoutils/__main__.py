@@ -26,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deep-im2gps", description="In which city was this photo taken?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, action: Callable[[argparse.Namespace], int | None], told: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=told)
+    def command(name: str, action: Callable[[argparse.Namespace], int | None], purpose: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=purpose)
         added.set_defaults(action=action)
         return added
 

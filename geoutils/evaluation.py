@@ -4,6 +4,8 @@ Results count test rows only. `cities` has one row a class: city_id, city, count
 """
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from geoutils.geo import ERROR_THRESHOLDS_KM, great_circle_km
-from geoutils.tables import PROTOCOLS, conform, origin
+from geoutils.tables import PROTOCOLS, conform, origin, predictions_name, write_predictions
 
 ENOUGH = 20  # test photos below which a city gets no rank, colour or claim
 RESAMPLES = 2_000
@@ -77,6 +79,37 @@ def fit_temperature(scores: ArrayLike, true: ArrayLike, classes: ArrayLike) -> f
         return -special.log_softmax(scores / np.exp(log_temperature), axis=1)[np.arange(len(own)), own].mean()
 
     return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-7, 7), method="bounded").x))
+
+
+def write_scores(
+    folder: Path,
+    sample: pd.DataFrame,
+    protocol: str,
+    scores: np.ndarray,
+    classes: ArrayLike,
+    sidecar: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Write a method's predictions of a sample's validation and test photos, their confidence calibrated on the former.
+
+    Args:
+        folder: gets `METHOD-BACKBONE-PROTOCOL.parquet` and its sidecar.
+        scores: (n, classes) for the val and test rows of the protocol, in the sample's order.
+        classes: city_id of each column.
+        sidecar: method, backbone, weights, seed, settings, provenance.
+
+    Returns:
+        The predictions table.
+    """
+    asked = sample[sample[f"split_{protocol}"].isin(["val", "test"])]
+    split, city = asked[f"split_{protocol}"].to_numpy(), asked["city_id"].to_numpy()
+    val = split == "val"
+    temperature = fit_temperature(scores[val], city[val], classes)
+    table = predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
+    sidecar = {**sidecar, "protocol": protocol, "origin": origin(asked)}
+    sidecar |= {"class_ids": list(classes), "temperature": temperature}
+    name = predictions_name(sidecar["method"], sidecar["backbone"], protocol)
+    write_predictions(table, sidecar, folder, name)
+    return table
 
 
 def accuracy_interval(correct: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Interval:

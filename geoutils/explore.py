@@ -35,7 +35,7 @@ class Look(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """Name the methods that learnt something."""
-        return [name for name, (_, told) in self.predictions.items() if told["method"] != "chance"]
+        return [name for name, (_, sidecar) in self.predictions.items() if sidecar["method"] != "chance"]
 
     @property
     def finetuned(self) -> str | None:
@@ -77,15 +77,15 @@ def _predictor(run_dir: Path, method: str) -> Predictor:
 
 def show_city(look: Look, method: str, city: str) -> None:
     """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
-    predictions, told = look.predictions[method]
+    predictions, sidecar = look.predictions[method]
     mistaken = results.mistaken_for(evaluation.confusion(predictions, look.cities), look.cities, city)
     print(describe_city(mistaken, city, method))
     if not mistaken["photos"].any():
         return
-    display(maps.mistaken_map(mistaken, city=city, origin=told["origin"]).picture())
+    display(maps.mistaken_map(mistaken, city=city, origin=sidecar["origin"]).picture())
     chosen = city_photos(predictions, look.sample, city)
     titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)
-    display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=told["origin"]))
+    display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=sidecar["origin"]))
 
 
 def describe_city(mistaken: pd.DataFrame, city: str, method: str) -> str:
@@ -110,7 +110,7 @@ def show_photo(look: Look, method: str, photo: Path | str, file: str = "") -> No
     """
     path = file.strip() or photo
     predictor = _predictor(look.run_dir, method)
-    origin = predictor.told["origin"]
+    origin = predictor.sidecar["origin"]
     likely, near = photo_cities(predictor, path), nearest_photos(predictor, look, path)
     print(describe_photo(likely, near, method))
     shown = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
@@ -139,9 +139,9 @@ def show_cam(look: Look, method: str, path: Path | str) -> None:
         return
     tuned = _predictor(look.run_dir, name)
     city = photo_cities(tuned, path, number=1).iloc[0]
-    painted = grad_cam(tuned.backbone, path, tuned.told["class_ids"].index(city["city_id"]))
+    painted = grad_cam(tuned.backbone, path, tuned.sidecar["class_ids"].index(city["city_id"]))
     titles, title = ["this photo", f"says {city['city']}"], f"Where {name} looks"
-    display(plots.photo_grid([path, painted], titles, origin=tuned.told["origin"], columns=4, title=title))
+    display(plots.photo_grid([path, painted], titles, origin=tuned.sidecar["origin"], columns=4, title=title))
 
 
 def city_photos(predictions: pd.DataFrame, sample: pd.DataFrame, city: str, *, number: int = 6) -> pd.DataFrame:
@@ -180,7 +180,7 @@ def nearest_photos(predictor: Predictor, look: Look, path: Path | str, *, number
     """
     name = read_json(look.run_dir / "features.json")[-1]
     store = open_store(look.run_dir / "features" / name, look.sample)
-    train = look.sample[f"split_{predictor.told['protocol']}"] == "train"
+    train = look.sample[f"split_{predictor.sidecar['protocol']}"] == "train"
     train = (train & (look.sample["path"] != str(path))).to_numpy()
     asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))
     found = look.sample.loc[train, ["photo_id", "path", "city"]]

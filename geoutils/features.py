@@ -102,8 +102,8 @@ def extract(
     if engine.is_main_process:
         (folder / "partial.npy").replace(folder / "features.npy")
         rate = len(missing) / (perf_counter() - started) if len(missing) else None
-        told = {**key, "photos_per_second": rate, "made_with": backbone.made_with}
-        write_json(folder / "key.json", told)  # last: it says that the store is whole
+        described = {**key, "photos_per_second": rate, "made_with": backbone.made_with}
+        write_json(folder / "key.json", described)  # last: it says that the store is whole
     engine.wait_for_everyone()
     return open_store(folder, photos)
 

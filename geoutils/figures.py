@@ -37,7 +37,7 @@ def draw(run_dir: Path, folder: Path = FIGURES) -> list[Path]:
     for name in ("table1", "per_city", "confusion"):
         kept = f"{prefix}{name}_{protocol}" if prefix and name == "confusion" else f"{prefix}{name}"
         shutil.copyfile(run_dir / f"results/{name}.csv", folder / f"{kept}.csv")
-    if any(told["protocol"] == "place" for _, told in found.values()):
+    if any(sidecar["protocol"] == "place" for _, sidecar in found.values()):
         places = read_csv(run_dir / "results/per_city.csv")
         counts = evaluation.confusion(found[results.best_method(found, ["place"])][0], places)
         write_csv(counts.reset_index(), folder / f"{prefix}confusion_place.csv")

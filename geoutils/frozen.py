@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from geoutils import classifiers, results
+from geoutils import classifiers, evaluation
 from geoutils.artifacts import provenance
 from geoutils.features import Features
 from geoutils.sampling import hash_fractions
@@ -19,7 +19,7 @@ Classifier = ClassifierMixin | Pipeline
 DEFAULTS = {"knn": {"k": 20}, "svm": {"C": 1.0}}  # where there are no validation photos to choose on
 
 
-def compare(
+def tune_and_predict(
     sample: pd.DataFrame,
     features: Features,
     protocol: str,
@@ -49,17 +49,17 @@ def compare(
         settings = {"k": int(best["k"])} if method == "knn" else {"C": float(best["C"])}
         settings |= {"preprocess": best["preprocess"], "layer": features.key["layer"]}
         settings["store"] = features.folder.name  # a run can have several of one backbone
-        told = {"method": method, "backbone": features.key["backbone"], "weights": features.key["weights"]}
-        told |= {"seed": seed, "settings": settings}
-        _predict(sample, features.rows, protocol, folder, build(method, settings), told)
+        sidecar = {"method": method, "backbone": features.key["backbone"], "weights": features.key["weights"]}
+        sidecar |= {"seed": seed, "settings": settings}
+        _predict(sample, features.rows, protocol, folder, build(method, settings), sidecar)
     return pd.concat(searches, ignore_index=True)
 
 
 def predict_chance(sample: pd.DataFrame, protocol: str, folder: Path, *, seed: int = 0) -> None:
     """Write the predictions of guessing at random."""
     blank = np.zeros((len(sample), 1), dtype=np.float32)
-    told = {"method": "chance", "backbone": "none", "weights": "none", "seed": seed, "settings": {}}
-    _predict(sample, blank, protocol, folder, classifiers.Chance(random_state=seed), told)
+    sidecar = {"method": "chance", "backbone": "none", "weights": "none", "seed": seed, "settings": {}}
+    _predict(sample, blank, protocol, folder, classifiers.Chance(random_state=seed), sidecar)
 
 
 def build(method: str, settings: Mapping[str, Any]) -> Pipeline:
@@ -80,12 +80,12 @@ def fit(model: Classifier, sample: pd.DataFrame, rows: np.ndarray, protocol: str
 
 
 def _predict(
-    sample: pd.DataFrame, rows: np.ndarray, protocol: str, folder: Path, model: Classifier, told: dict[str, Any]
+    sample: pd.DataFrame, rows: np.ndarray, protocol: str, folder: Path, model: Classifier, sidecar: dict[str, Any]
 ) -> None:
     scored = sample[f"split_{protocol}"].isin(["val", "test"]).to_numpy()
     scores = fit(model, sample, rows, protocol).decision_function(rows[scored])
-    told = {**told, "provenance": provenance()}
-    results.write(folder, sample, protocol, scores, model.classes_.tolist(), told)
+    sidecar = {**sidecar, "provenance": provenance()}
+    evaluation.write_scores(folder, sample, protocol, scores, model.classes_.tolist(), sidecar)
 
 
 def _search(
@@ -112,10 +112,10 @@ def grow(
     *,
     shares: Sequence[float] = (0.125, 0.25, 0.5, 1.0),
 ) -> pd.DataFrame:
-    """Score the SVM, at the setting that `compare` took, on growing shares of the training photos.
+    """Score the SVM, at the setting that `tune_and_predict` took, on growing shares of the training photos.
 
     Args:
-        searches: what `compare` returned, with a column `backbone`.
+        searches: what `tune_and_predict` returned, with a column `backbone`.
         shares: of the training photos, first by hash, so that a larger share contains a smaller.
 
     Returns:

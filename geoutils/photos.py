@@ -168,9 +168,9 @@ def sift(raw: pd.DataFrame, path: pd.Series, *, check_images: bool) -> tuple[pd.
     bad = raw[raw["reason"].notna()]
     text = bad[["latitude", "longitude", "partition", "path"]].astype("str").fillna("")
     found = text["latitude"] + " " + text["longitude"] + " " + text["partition"] + " " + text["path"]
-    told = {"record": bad["record"], "reason": bad["reason"], "detail": bad["detail"].fillna(found.str.strip())}
-    told = {name: said.str.replace(FLICKR_OWNER, "*", regex=True).str[:200] for name, said in told.items()}
-    return raw["reason"].isna(), pd.DataFrame(told).reset_index(drop=True)
+    texts = {"record": bad["record"], "reason": bad["reason"], "detail": bad["detail"].fillna(found.str.strip())}
+    texts = {name: said.str.replace(FLICKR_OWNER, "*", regex=True).str[:200] for name, said in texts.items()}
+    return raw["reason"].isna(), pd.DataFrame(texts).reset_index(drop=True)
 
 
 def csv_batches(

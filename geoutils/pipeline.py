@@ -225,6 +225,6 @@ def _stamped(page: str, run_dir: Path) -> str:
     """Write the origin of a run's photos over a page, so that no table of made-up data passes for a result."""
     if not (photos := run_dir / "photos.parquet").exists():
         return page
-    told = origin(pd.read_parquet(photos, columns=["source"]))
-    stamp = Template(STAMP.read_text(encoding="utf-8"), autoescape=True).render(origin=told)
+    data = origin(pd.read_parquet(photos, columns=["source"]))
+    stamp = Template(STAMP.read_text(encoding="utf-8"), autoescape=True).render(origin=data)
     return re.sub(r"<body[^>]*>", lambda body: body[0] + stamp, page, count=1)

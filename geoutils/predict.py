@@ -24,14 +24,14 @@ class Predictor(NamedTuple):
 
     model: scores the backbone's features; None: the backbone is a fine-tuned network that does so itself. cities:
     city_id, city, country, in the order of the classes. threshold: the probability below which the answer is "none of
-    these". told: the method's sidecar and its `name`.
+    these". sidecar: the method's, and its `name`.
     """
 
     backbone: backbones.Backbone
     model: frozen.Classifier | None
     cities: pd.DataFrame
     threshold: float
-    told: dict[str, Any]
+    sidecar: dict[str, Any]
 
     def probabilities(self, paths: pd.Series) -> np.ndarray:
         """Return the calibrated probability of each city for each photo, float64 (n, classes)."""
@@ -39,7 +39,7 @@ class Predictor(NamedTuple):
             scores = training.predict_logits(self.backbone, paths)
         else:
             scores = self.model.decision_function(features.embed_photos(self.backbone, paths))
-        return evaluation.softmax(scores, self.told["temperature"])
+        return evaluation.softmax(scores, self.sidecar["temperature"])
 
 
 def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
@@ -61,19 +61,19 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
     name = method or results.best_method(usable, STRANGERS)
     if name not in usable:
         raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
-    table, told = usable[name]
-    if told["origin"].startswith("SYNTHETIC") and not allow_synthetic:
+    table, sidecar = usable[name]
+    if sidecar["origin"].startswith("SYNTHETIC") and not allow_synthetic:
         raise ValueError(
             f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
             "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
         )
-    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[told["class_ids"]]
-    if told["method"] == "finetune":
+    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[sidecar["class_ids"]]
+    if sidecar["method"] == "finetune":
         backbone, model = training.load_model(run_dir / "models" / name)[0], None
     else:
-        backbone, model = _fit_anew(run_dir, told)
+        backbone, model = _fit_anew(run_dir, sidecar)
     threshold = evaluation.confidence_threshold(table, WANTED)
-    return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **told})
+    return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **sidecar})
 
 
 def predict(predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def predict(predictor: Predictor, paths: Sequence[Path], *, min_confidence: floa
         table.loc[good.index, "first_5"] = [
             ", ".join(f"{names[i]} {row[i]:.0%}" for i in order) for row, order in zip(shares, best, strict=True)
         ]
-    return table.assign(method=predictor.told["name"], origin=predictor.told["origin"])
+    return table.assign(method=predictor.sidecar["name"], origin=predictor.sidecar["origin"])
 
 
 def threshold_rule(predictor: Predictor, min_confidence: float | None = None) -> str:
@@ -130,17 +130,17 @@ def _files(paths: Sequence[Path]) -> pd.Series:
     return pd.Series(files, dtype="str")
 
 
-def _fit_anew(run_dir: Path, told: dict[str, Any]) -> tuple[backbones.Backbone, frozen.Classifier]:
+def _fit_anew(run_dir: Path, sidecar: dict[str, Any]) -> tuple[backbones.Backbone, frozen.Classifier]:
     """Fit a classifier anew on the very features that it learnt from, in seconds; return their network and it."""
     sample = tables.read_table(run_dir / "sample.parquet", "sample")
-    settings = told["settings"]
+    settings = sidecar["settings"]
     if "store" not in settings:
         raise ValueError(
-            f"the predictions of {told['method']} on {told['backbone']} in {run_dir} do not say which features they "
-            "come from: run notebook 05_knn_svm again"
+            f"the predictions of {sidecar['method']} on {sidecar['backbone']} in {run_dir} do not say which features "
+            "they come from: run notebook 05_knn_svm again"
         )
     store = features.open_store(run_dir / "features" / settings["store"], sample)
-    model = frozen.fit(frozen.build(told["method"], settings), sample, store.rows, told["protocol"])
+    model = frozen.fit(frozen.build(sidecar["method"], settings), sample, store.rows, sidecar["protocol"])
     return backbones.load(**store.key["made_with"]), model
 
 

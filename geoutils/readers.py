@@ -82,8 +82,8 @@ def open_corpus(
 def made_up(path: Path) -> bool:
     """Tell whether a path lies in a world that `synthetic` drew: no drawing is ever called a photograph."""
     path = Path(path).absolute()
-    told = [folder / "settings.json" for folder in (path, *path.parents) if (folder / "truth.csv").exists()]
-    return any(file.exists() and read_json(file)["origin"] == SYNTHETIC for file in told)
+    settings = [folder / "settings.json" for folder in (path, *path.parents) if (folder / "truth.csv").exists()]
+    return any(file.exists() and read_json(file)["origin"] == SYNTHETIC for file in settings)
 
 
 def read_corpus(path: Path, reader: str = "auto", **options: Any) -> Reading:

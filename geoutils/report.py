@@ -117,22 +117,22 @@ def _confusion(results: Path) -> dict[str, Any]:
     wrong = shares.where(~np.eye(len(shares), dtype=bool))[enough].stack().nlargest(6)
     rows = zip(counts.index, enough, cells, strict=True)
     return {
-        "matrix": [{"city": city, "enough": told, "cells": row} for city, told, row in rows],
+        "matrix": [{"city": city, "enough": claim, "cells": row} for city, claim, row in rows],
         "mistakes": [(*pair, share) for pair, share in wrong[wrong > 0].items()],
     }
 
 
 def _sources(run_dir: Path) -> dict[str, Any]:
     """Gather what the sidecars say: whose weights with which checksum, which settings, seed, commit and time."""
-    told = {path.stem: read_json(path) for path in sorted((run_dir / "predictions").glob("[!.]*.json"))}
+    sidecars = {path.stem: read_json(path) for path in sorted((run_dir / "predictions").glob("[!.]*.json"))}
     stores = [run_dir / "features" / name / "key.json" for name in _json(run_dir / "features.json", [])]
-    models = [run_dir / "models" / name / "model.json" for name in told]
+    models = [run_dir / "models" / name / "model.json" for name in sidecars]
     networks = [read_json(path) for path in (*stores, *models) if path.exists()]
-    made = [sidecar.get("provenance", {}) for sidecar in told.values()]
+    made = [sidecar.get("provenance", {}) for sidecar in sidecars.values()]
     used = ("backbone", "weights", "weights_sha256")
     return {
         "networks": {(*map(n.get, used), n["preprocessing"]["size"]): n for n in networks}.values(),
-        "predictions": [{**t, "name": n, "settings": _public(t.get("settings", {}))} for n, t in told.items()],
+        "predictions": [{**t, "name": n, "settings": _public(t.get("settings", {}))} for n, t in sidecars.items()],
         "commits": sorted({m["commit"][:10] for m in made if m.get("commit")}),
         "uncommitted": any(m.get("uncommitted_changes") for m in made),
     }

@@ -1,43 +1,15 @@
 """What notebook 07 and the report say about a run: choices, comparisons and sentences, computed from its tables."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from geoutils import evaluation, tables
+from geoutils import evaluation
 
 Predictions = Mapping[str, tuple[pd.DataFrame, dict[str, Any]]]
 PROTOCOL_ORDER = ("photo", "given", "user", "place")  # the paper's first
-
-
-def write(
-    folder: Path, sample: pd.DataFrame, protocol: str, scores: np.ndarray, classes: ArrayLike, told: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Write a method's predictions of a sample's validation and test photos, their confidence calibrated on the former.
-
-    Args:
-        folder: gets `METHOD-BACKBONE-PROTOCOL.parquet` and its sidecar.
-        scores: (n, classes) for the val and test rows of the protocol, in the sample's order.
-        classes: city_id of each column.
-        told: the sidecar: method, backbone, weights, seed, settings, provenance.
-
-    Returns:
-        The predictions table.
-    """
-    asked = sample[sample[f"split_{protocol}"].isin(["val", "test"])]
-    split, city = asked[f"split_{protocol}"].to_numpy(), asked["city_id"].to_numpy()
-    val = split == "val"
-    temperature = evaluation.fit_temperature(scores[val], city[val], classes)
-    table = evaluation.predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
-    sidecar = {**told, "protocol": protocol, "origin": tables.origin(asked)}
-    sidecar |= {"class_ids": list(classes), "temperature": temperature}
-    name = tables.predictions_name(told["method"], told["backbone"], protocol)
-    tables.write_predictions(table, sidecar, folder, name)
-    return table
 
 
 def best_method(predictions: Predictions, protocols: Sequence[str] = PROTOCOL_ORDER) -> str:
@@ -50,21 +22,21 @@ def best_method(predictions: Predictions, protocols: Sequence[str] = PROTOCOL_OR
     Raises:
         ValueError: if no file of the protocol has validation photos.
     """
-    learnt = {name: both for name, both in predictions.items() if both[1]["method"] != "chance"}
-    learnt = {name: both for name, both in learnt.items() if both[1]["weights"] != "random"} or learnt
-    present = {told["protocol"] for _, told in learnt.values()}
+    learnt = {name: found for name, found in predictions.items() if found[1]["method"] != "chance"}
+    learnt = {name: found for name, found in learnt.items() if found[1]["weights"] != "random"} or learnt
+    present = {sidecar["protocol"] for _, sidecar in learnt.values()}
     protocol = next((p for p in protocols if p in present), None)
     scores = {
         name: (table["predicted"] == table["city_id"])[table["split"] == "val"].mean()
-        for name, (table, told) in learnt.items()
-        if told["protocol"] == protocol and (table["split"] == "val").any()
+        for name, (table, sidecar) in learnt.items()
+        if sidecar["protocol"] == protocol and (table["split"] == "val").any()
     }
     if not scores:
         raise ValueError(f"no predictions have validation photos under {' or '.join(protocols)}: {[*predictions]}")
     return max(scores, key=scores.get)
 
 
-def labelled(table1: pd.DataFrame) -> pd.DataFrame:
+def trained_rows(table1: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
     rows = table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
     rows = rows if len(rows) else table1
@@ -126,9 +98,9 @@ def compare_best(predictions: Predictions, name: str) -> str:
     """Say whether a method differs from the next best of its split by more than chance (McNemar's exact test)."""
     protocol = predictions[name][1]["protocol"]
     rivals = {
-        other: both
-        for other, both in predictions.items()
-        if other != name and both[1]["protocol"] == protocol and both[1]["weights"] not in ("none", "random")
+        other: (table, sidecar)
+        for other, (table, sidecar) in predictions.items()
+        if other != name and sidecar["protocol"] == protocol and sidecar["weights"] not in ("none", "random")
     }
     if not rivals:
         return "There is no other method of this split to compare it with."
@@ -159,12 +131,14 @@ def read_gap(table1: pd.DataFrame, name: str) -> str:
 
 def read_cities(scores: pd.DataFrame) -> str:
     """Say which cities a method knows best and worst, among those with enough test photos for a claim."""
-    told = scores[scores["enough"]]
-    if told.empty:
+    known = scores[scores["enough"]]
+    if known.empty:
         return f"No city has the {evaluation.ENOUGH} test photos that a claim about it needs."
-    best, worst = (told.loc[told["accuracy"] == value] for value in (told["accuracy"].max(), told["accuracy"].min()))
+    best, worst = (
+        known.loc[known["accuracy"] == value] for value in (known["accuracy"].max(), known["accuracy"].min())
+    )
     ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
-    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(told)} of {len(scores)} cities have enough test photos."
+    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(known)} of {len(scores)} cities have enough test photos."
 
 
 def read_mistakes(counts: pd.DataFrame) -> str:
@@ -194,5 +168,5 @@ def read_risk(curve: pd.DataFrame) -> str:
 
 def choose_focus(scores: pd.DataFrame) -> str:
     """Name the city to look at closely: the least known of those with enough test photos, else the one with most."""
-    told = scores[scores["enough"]]
-    return (told.nsmallest(1, "accuracy") if len(told) else scores.nlargest(1, "n_test"))["city"].iloc[0]
+    known = scores[scores["enough"]]
+    return (known.nsmallest(1, "accuracy") if len(known) else scores.nlargest(1, "n_test"))["city"].iloc[0]

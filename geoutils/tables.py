@@ -160,11 +160,11 @@ def predictions_name(method: str, backbone: str, protocol: str) -> str:
 
 def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> None:
     """Write `folder/name.parquet` and its sidecar `name.json`, the sidecar last: both or neither count."""
-    path, told = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.json"
+    path, beside = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.json"
     with atomic_path(path) as temporary:
         conform(table, "predictions").to_parquet(temporary, index=False)
-        told.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
-    write_json(told, sidecar)
+        beside.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
+    write_json(beside, sidecar)
 
 
 def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from scipy.stats import beta
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
-from geoutils import evaluation
+from geoutils import evaluation, tables
 from geoutils.evaluation import accuracy_interval
 from geoutils.geo import great_circle_km
 
@@ -190,6 +191,22 @@ def test_origin_is_the_samples_whatever_a_sidecar_says(sample, rng):
     made_up = sample.assign(source="synthetic")
     table = evaluation.table1({"a": (predicted(sample, rng), sidecar())}, made_up)
     assert table["origin"].tolist() == ["SYNTHETIC: made-up photos"]
+
+
+def test_confidence_is_calibrated_on_validation(sample, tmp_path):
+    """Scores that are three times too sure come back as the probabilities they were drawn from."""
+    rng = np.random.default_rng(0)
+    n = 4_000
+    logits = rng.normal(0, 1.5, (n, 2))
+    city = np.array([11, 22])[(rng.random(n) > softmax(logits, axis=1)[:, 0]).astype(int)]
+    table = pd.concat([sample.head(1)] * n, ignore_index=True)
+    table = table.assign(photo_id=[str(i) for i in range(n)], city_id=city, split_photo=["val", "test"] * (n // 2))
+    done = evaluation.write_scores(tmp_path, table, "photo", 3 * logits, [11, 22], {"method": "svm", "backbone": "net"})
+    np.testing.assert_allclose(done["confidence"], softmax(logits, axis=1).max(axis=1), atol=0.03)
+    (read, sidecar) = tables.read_predictions(tmp_path)["svm-net-photo"]
+    assert sidecar["temperature"] == pytest.approx(3, rel=0.1)
+    assert (sidecar["origin"], sidecar["class_ids"]) == ("photographs: own", [11, 22])
+    assert len(read) == n
 
 
 def test_the_likeliest_wrong_cities_are_named_with_their_shares():

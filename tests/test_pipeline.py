@@ -51,7 +51,7 @@ def test_a_notebook_that_can_not_start_says_why(profile, tmp_path):
     notebook = nbformat.read(tmp_path / "notebooks/01_a.ipynb", as_version=4)
     notebook.metadata.clear()
     nbformat.write(notebook, tmp_path / "notebooks/01_a.ipynb")
-    with pytest.raises(ValueError, match="No language found"):
+    with pytest.raises(ValueError, match="found in notebook"):
         pipeline.run(profile())
 
 

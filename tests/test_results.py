@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import softmax
 
-from geoutils import results, tables
+from geoutils import results
 
 CITIES = pd.DataFrame(
     {
@@ -70,22 +69,6 @@ def test_mistaken_for_counts_every_test_photo_of_the_city():
     assert results.mistaken_for(counts, CITIES, "Aa")["photos"].tolist() == [3, 2, 0]
     with pytest.raises(ValueError, match="Aa, Bb, Cc"):
         results.mistaken_for(counts, CITIES, "Nowhere")
-
-
-def test_confidence_is_calibrated_on_validation(sample, tmp_path):
-    """Scores that are three times too sure come back as the probabilities they were drawn from."""
-    rng = np.random.default_rng(0)
-    n = 4_000
-    logits = rng.normal(0, 1.5, (n, 2))
-    city = np.array([11, 22])[(rng.random(n) > softmax(logits, axis=1)[:, 0]).astype(int)]
-    table = pd.concat([sample.head(1)] * n, ignore_index=True)
-    table = table.assign(photo_id=[str(i) for i in range(n)], city_id=city, split_photo=["val", "test"] * (n // 2))
-    done = results.write(tmp_path, table, "photo", 3 * logits, [11, 22], {"method": "svm", "backbone": "net"})
-    np.testing.assert_allclose(done["confidence"], softmax(logits, axis=1).max(axis=1), atol=0.03)
-    (read, sidecar) = tables.read_predictions(tmp_path)["svm-net-photo"]
-    assert sidecar["temperature"] == pytest.approx(3, rel=0.1)
-    assert (sidecar["origin"], sidecar["class_ids"]) == ("photographs: own", [11, 22])
-    assert len(read) == n
 
 
 def test_summary_says_the_numbers_of_the_table():
