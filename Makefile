@@ -10,11 +10,13 @@ else
 LOCK_FILTER := cat
 endif
 
+GIVEN = $(if $(PHOTOS),--set "01_photos.photos=$(PHOTOS)") $(if $(READER),--set "01_photos.reader=$(READER)") \
+	$(if $(IMAGES),--set "01_photos.image_root=$(IMAGES)")
+
 .PHONY: run test setup lab lint figures bench lock clean
 
 run: .venv/ready  ## run a profile's notebooks headless: make run [PROFILE=own PHOTOS=PATH [READER=NAME] [IMAGES=FOLDER]]
-	$(BIN)/deep-im2gps run profiles/$(PROFILE).yaml $(if $(PHOTOS),--set "01_photos.photos=$(PHOTOS)") \
-		$(if $(READER),--set "01_photos.reader=$(READER)") $(if $(IMAGES),--set "01_photos.image_root=$(IMAGES)")
+	$(BIN)/deep-im2gps run profiles/$(PROFILE).yaml $(strip $(GIVEN))
 
 test: .venv/ready  ## run every test, every notebook included
 	$(BIN)/python -m pytest

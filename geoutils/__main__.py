@@ -115,7 +115,9 @@ def _weights(given: argparse.Namespace) -> None:
     from geoutils import backbones, weights
 
     if given.what == "list":
-        print(weights.status().to_string(index=False))
+        for row in weights.status().itertuples():
+            print(f"{row.network}: {row.weights}, {row.input} px, {row.layer} ({row.width:,} numbers); {row.licence}")
+            print(f"    from {row.url} (checksum: {row.checksum})\n    {row.path or 'not here'}")
     elif not given.name:
         raise ValueError(f"weights {given.what} needs {'a network' if given.what == 'fetch' else 'a file'}")
     elif given.what == "fetch":

@@ -322,6 +322,14 @@ def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataF
     return table[~table["confidence"].duplicated(keep="last")]  # equal confidences can't be told apart
 
 
+def calibration_error(predictions: pd.DataFrame, *, bins: int = 10) -> float:
+    """Return by how much confidence and accuracy of test photos differ: the mean over bins of equally many photos,
+    sorted by confidence (the expected calibration error of Guo et al. 2017, equation 3, with such bins)."""
+    rows = _test(predictions).sort_values("confidence", kind="stable")
+    gap = rows["confidence"].to_numpy() - (rows["predicted"] == rows["city_id"]).to_numpy()
+    return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
+
+
 def confidence_threshold(predictions: pd.DataFrame, precision: float) -> float:
     """Choose on validation rows the lowest confidence from which guesses reach a precision.
 

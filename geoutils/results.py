@@ -160,10 +160,13 @@ def read_errors(within: pd.DataFrame, errors: pd.Series) -> str:
     return f"The median guess is {errors.median():,.0f} km off; {share.loc[200]:.1%} lie within a region's 200 km."
 
 
-def read_risk(curve: pd.DataFrame) -> str:
-    """Say how right a method is on the surer half of the photos."""
+def read_risk(curve: pd.DataFrame, calibration_error: float) -> str:
+    """Say how right a method is on the surer half of the photos, and how far its confidence is off."""
     half, whole = curve[curve["coverage"] >= 0.5].iloc[0], curve.iloc[-1]
-    return f"On the surer half of the photos {half['accuracy']:.1%} are right, on all of them {whole['accuracy']:.1%}."
+    return (
+        f"On the surer half of the photos {half['accuracy']:.1%} are right, on all of them {whole['accuracy']:.1%}. "
+        f"Confidence and accuracy differ by {100 * calibration_error:.1f} points on average (in ten bins)."
+    )
 
 
 def choose_focus(scores: pd.DataFrame) -> str:

@@ -332,6 +332,18 @@ def test_mcnemar_is_the_two_sided_sign_test_of_the_photos_one_alone_got_right():
         evaluation.mcnemar(table(right_a, slice(10)), table(right_b, slice(10, None)))
 
 
+def test_calibration_error_is_nothing_for_honest_confidence_and_the_gap_for_boasting():
+    rng = np.random.default_rng(0)
+    n, share = 20_000, 0.3
+    confidence = rng.uniform(share, 1, n)
+    right = rng.random(n) < confidence
+    table = pd.DataFrame({"split": "test", "city_id": 1, "predicted": np.where(right, 1, 2), "confidence": confidence})
+    assert evaluation.calibration_error(table) < 0.02
+    assert evaluation.calibration_error(table.assign(confidence=1.0)) == pytest.approx(1 - right.mean())
+    doubting = table.assign(confidence=confidence - share)
+    assert evaluation.calibration_error(doubting) == pytest.approx(share, abs=0.02)
+
+
 def test_risk_coverage_counts_the_photos_from_each_confidence_on(sample, rng):
     table = predicted(sample, rng)
     table["confidence"] = table["confidence"].round(2)  # some equal ones
