@@ -173,12 +173,13 @@ def photo_cities(predictor: Predictor, path: Path | str, *, number: int = 5) -> 
 
 
 def nearest_photos(predictor: Predictor, look: Look, path: Path | str, *, number: int = 6) -> pd.DataFrame:
-    """Find the training photos most like one photo, in the features of the run's last store, as evidence for its city.
+    """Find the training photos most like one photo, as evidence for its city, in the features that the method learnt
+    from (of a fine-tuned network, those of the run's last store).
 
     Returns:
         photo_id, path, city, similarity (cosine), most alike first; the photo itself is left out.
     """
-    name = read_json(look.run_dir / "features.json")[-1]
+    name = predictor.sidecar["settings"].get("store") or read_json(look.run_dir / "features.json")[-1]
     store = open_store(look.run_dir / "features" / name, look.sample)
     train = look.sample[f"split_{predictor.sidecar['protocol']}"] == "train"
     train = (train & (look.sample["path"] != str(path))).to_numpy()

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from geoutils import explore, predict
+from geoutils import explore, features, predict
 from geoutils.backbones import Backbone
 from geoutils.preprocessing import Preprocessing
 
@@ -73,6 +73,18 @@ def test_nearest_photos_are_training_photos_and_find_a_twin(finished_run):
     assert near["photo_id"][0] == train["photo_id"].iloc[0]
     assert near["similarity"][0] > 0.99
     assert set(near["photo_id"]) <= set(train["photo_id"])
+
+
+def test_nearest_photos_are_so_in_the_features_that_the_method_learnt_from(finished_run):
+    look = explore.open_run(finished_run)
+    predictor = predict.load_predictor(finished_run, "knn-places205_alexnet-photo", allow_synthetic=True)
+    rows = features.open_store(finished_run / "features" / predictor.sidecar["settings"]["store"], look.sample).rows
+    split = look.sample["split_photo"]
+    asked = np.flatnonzero(split == "test")[0]
+    directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    alike = directions[(split == "train").to_numpy()] @ directions[asked]
+    near = explore.nearest_photos(predictor, look, look.sample["path"][asked])
+    np.testing.assert_allclose(near["similarity"], np.sort(alike)[::-1][: len(near)], atol=1e-4)
 
 
 def test_city_photos_are_of_the_city_and_of_their_kind(finished_run):
