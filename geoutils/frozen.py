@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from geoutils import classifiers, evaluation
+from geoutils import classifiers, confidence
 from geoutils.artifacts import provenance
 from geoutils.features import Features
 from geoutils.sampling import hash_fractions
@@ -85,7 +85,7 @@ def _predict(
     scored = sample[f"split_{protocol}"].isin(["val", "test"]).to_numpy()
     scores = fit(model, sample, rows, protocol).decision_function(rows[scored])
     sidecar = {**sidecar, "provenance": provenance()}
-    evaluation.write_scores(folder, sample, protocol, scores, model.classes_.tolist(), sidecar)
+    confidence.write_scores(folder, sample, protocol, scores, model.classes_.tolist(), sidecar)
 
 
 def _search(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from geoutils import backbones, evaluation, features, frozen, results, tables, training
+from geoutils import backbones, confidence, features, frozen, results, tables, training
 from geoutils.artifacts import write_text
 from geoutils.images import check_photos
 from geoutils.photos import IMAGE_SUFFIXES
@@ -39,7 +39,7 @@ class Predictor(NamedTuple):
             scores = training.predict_logits(self.backbone, paths)
         else:
             scores = self.model.decision_function(features.embed_photos(self.backbone, paths))
-        return evaluation.softmax(scores, self.sidecar["temperature"])
+        return confidence.softmax(scores, self.sidecar["temperature"])
 
 
 def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
@@ -72,7 +72,7 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
         backbone, model = training.load_model(run_dir / "models" / name)[0], None
     else:
         backbone, model = _fit_anew(run_dir, sidecar)
-    threshold = evaluation.confidence_threshold(table, WANTED)
+    threshold = confidence.confidence_threshold(table, WANTED)
     return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **sidecar})
 
 
@@ -100,9 +100,9 @@ def predict(predictor: Predictor, paths: Sequence[Path], *, min_confidence: floa
     if len(good):
         shares, names = predictor.probabilities(good), predictor.cities["city"].to_numpy()
         best = np.argsort(-shares, axis=1, kind="stable")[:, :5]
-        confidence = shares.max(axis=1)
-        table.loc[good.index, "answer"] = np.where(confidence >= lowest, names[best[:, 0]], NONE_OF_THESE)
-        table.loc[good.index, "confidence"] = confidence
+        highest = shares.max(axis=1)
+        table.loc[good.index, "answer"] = np.where(highest >= lowest, names[best[:, 0]], NONE_OF_THESE)
+        table.loc[good.index, "confidence"] = highest
         table.loc[good.index, "first_5"] = [
             ", ".join(f"{names[i]} {row[i]:.0%}" for i in order) for row, order in zip(shares, best, strict=True)
         ]

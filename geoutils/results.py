@@ -101,9 +101,12 @@ def compare_best(predictions: Predictions, name: str) -> str:
         other: (table, sidecar)
         for other, (table, sidecar) in predictions.items()
         if other != name and sidecar["protocol"] == protocol and sidecar["weights"] not in ("none", "random")
+        if (table["split"] == "val").any()
     }
     if not rivals:
-        return "There is no other method of this split to compare it with."
+        return (
+            "No other method of this split has validation photos to be chosen by: there is nothing to compare it with."
+        )
     other = best_method(rivals)
     found = evaluation.mcnemar(predictions[name][0], predictions[other][0])
     verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"

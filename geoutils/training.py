@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from tqdm.auto import tqdm
 
-from geoutils import backbones, evaluation, weights
+from geoutils import backbones, confidence, weights
 from geoutils.artifacts import atomic_path, content_key, provenance, read_json, write_json
 from geoutils.batches import PhotoDataset, accelerator, outputs, photo_loader, photos_key
 from geoutils.preprocessing import Preprocessing
@@ -136,7 +136,7 @@ def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.
     logits = predict_logits(backbone, asked["path"], precision=config["precision"])
     sidecar = {name: described[name] for name in ("backbone", "weights", "provenance")}
     sidecar |= {"method": "finetune", "seed": config["seed"], "settings": config}
-    return evaluation.write_scores(predictions, sample, config["protocol"], logits, described["classes"], sidecar)
+    return confidence.write_scores(predictions, sample, config["protocol"], logits, described["classes"], sidecar)
 
 
 class _Run:

@@ -5,24 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import softmax
 from scipy.stats import beta
-from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
+from scores import CITIES, IDS, make_sample, only_test, predicted
+from sklearn.metrics import confusion_matrix
 
-from geoutils import evaluation, tables
+from geoutils import confidence, evaluation
 from geoutils.evaluation import accuracy_interval
 from geoutils.geo import great_circle_km
-
-CITIES = pd.DataFrame(
-    {
-        "city_id": [40, 10, 30, 20, 50, 60],
-        "city": ["Rome", "Athens", "Vienna", "Athens, Georgia", "Sydney", "Lima"],
-        "country": ["IT", "GR", "AT", "US", "AU", "PE"],
-        "latitude": [41.9, 38.0, 48.2, 34.0, -33.9, -12.0],
-        "longitude": [12.5, 23.7, 16.4, -83.4, 151.2, -77.0],
-    }
-)
-IDS = CITIES["city_id"].to_numpy()
 
 
 @pytest.fixture
@@ -32,31 +21,7 @@ def rng():
 
 @pytest.fixture
 def sample(rng):
-    city = rng.choice(IDS[:5], 300)  # no photo of Lima
-    places = CITIES.set_index("city_id").loc[city]
-    return pd.DataFrame(
-        {
-            "photo_id": [f"p{i:03}" for i in range(300)],
-            "latitude": places["latitude"].to_numpy() + rng.normal(size=300) / 20,
-            "longitude": places["longitude"].to_numpy() + rng.normal(size=300) / 20,
-            "user_id": [f"u{i // 10}" for i in range(300)],
-            "city_id": city,
-            "split_photo": ["train"] * 60 + ["val"] * 80 + ["test"] * 160,
-            "split_user": ["val"] * 60 + ["train"] * 80 + ["test"] * 160,
-            "source": "own",
-        }
-    )
-
-
-def scored(sample, rng, protocol="photo", skill=1.0):
-    """The val and test rows of a sample, with noisy scores that lean to the true city."""
-    asked = sample[sample[f"split_{protocol}"] != "train"]
-    return asked, rng.normal(size=(len(asked), 6)) + skill * (asked["city_id"].to_numpy()[:, None] == IDS)
-
-
-def predicted(sample, rng, protocol="photo", skill=1.0):
-    asked, scores = scored(sample, rng, protocol, skill)
-    return evaluation.predictions_table(asked["photo_id"], asked["city_id"], scores, IDS, asked[f"split_{protocol}"])
+    return make_sample(rng)
 
 
 def sidecar(method="svm", backbone="places205_alexnet", protocol="photo"):
@@ -67,52 +32,6 @@ def sidecar(method="svm", backbone="places205_alexnet", protocol="photo"):
         "protocol": protocol,
         "origin": "photographs: x",
     }
-
-
-def only_test(table):
-    return table[table["split"] == "test"]
-
-
-def test_predictions_hold_the_best_five_and_the_softmax_of_the_best(sample, rng):
-    asked, scores = scored(sample, rng)
-    table = evaluation.predictions_table(asked["photo_id"], asked["city_id"], scores, IDS, "test", temperature=2.0)
-    assert table["predicted"].tolist() == IDS[scores.argmax(1)].tolist()
-    expected = [[int(IDS[i]) for i in sorted(range(6), key=lambda i: -row[i])[:5]] for row in scores]
-    assert [list(best) for best in table["top5"]] == expected
-    powers = np.exp(scores / 2)
-    np.testing.assert_allclose(table["confidence"], (powers / powers.sum(1, keepdims=True)).max(1))
-    for k in (1, 3, 5):
-        reference = top_k_accuracy_score(asked["city_id"], scores[:, np.argsort(IDS)], k=k, labels=np.sort(IDS))
-        among = [city in best[:k] for city, best in zip(table["city_id"], table["top5"].map(list), strict=True)]
-        assert np.mean(among) == pytest.approx(reference)
-
-
-def test_equal_scores_are_ordered_as_the_classes_are():
-    table = evaluation.predictions_table(["a", "b"], [10, 20], [[0, 1, 1, 2, 0, 1], [3] * 6], IDS, "test")
-    assert [list(best) for best in table["top5"]] == [[20, 10, 30, 60, 40], [40, 10, 30, 20, 50]]
-
-
-def test_scores_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"expected finite scores of shape \(2, 6\)"):
-        evaluation.predictions_table(["a", "b"], [10, 20], np.ones((2, 5)), IDS, "test")
-    with pytest.raises(ValueError, match="expected finite scores"):
-        evaluation.predictions_table(["a", "b"], [10, 20], np.full((2, 6), np.nan), IDS, "test")
-
-
-def test_the_fitted_temperature_has_the_least_log_loss(sample, rng):
-    asked, scores = scored(sample, rng)
-    true, order = asked["city_id"], np.argsort(IDS)
-
-    def loss(temperature):
-        return log_loss(true, evaluation.softmax(scores, temperature)[:, order], labels=np.sort(IDS))
-
-    best = evaluation.fit_temperature(scores, true, IDS)
-    assert loss(best) <= min(loss(t) for t in np.geomspace(0.05, 20, 200)) + 1e-6
-    for factor in (0.01, 100):
-        assert evaluation.fit_temperature(factor * scores, true, IDS) == pytest.approx(factor * best, rel=1e-3)
-    more = [*true, 70, 80], np.vstack([scores, 9 * np.ones((2, 6))])  # of cities that were not trained on
-    assert evaluation.fit_temperature(more[1], more[0], IDS) == best
-    assert evaluation.fit_temperature(scores[:2], [70, 80], IDS) == 1
 
 
 @given(st.integers(1, 500), st.data())
@@ -193,26 +112,10 @@ def test_origin_is_the_samples_whatever_a_sidecar_says(sample, rng):
     assert table["origin"].tolist() == ["SYNTHETIC: made-up photos"]
 
 
-def test_confidence_is_calibrated_on_validation(sample, tmp_path):
-    """Scores that are three times too sure come back as the probabilities they were drawn from."""
-    rng = np.random.default_rng(0)
-    n = 4_000
-    logits = rng.normal(0, 1.5, (n, 2))
-    city = np.array([11, 22])[(rng.random(n) > softmax(logits, axis=1)[:, 0]).astype(int)]
-    table = pd.concat([sample.head(1)] * n, ignore_index=True)
-    table = table.assign(photo_id=[str(i) for i in range(n)], city_id=city, split_photo=["val", "test"] * (n // 2))
-    done = evaluation.write_scores(tmp_path, table, "photo", 3 * logits, [11, 22], {"method": "svm", "backbone": "net"})
-    np.testing.assert_allclose(done["confidence"], softmax(logits, axis=1).max(axis=1), atol=0.03)
-    (read, sidecar) = tables.read_predictions(tmp_path)["svm-net-photo"]
-    assert sidecar["temperature"] == pytest.approx(3, rel=0.1)
-    assert (sidecar["origin"], sidecar["class_ids"]) == ("photographs: own", [11, 22])
-    assert len(read) == n
-
-
 def test_the_likeliest_wrong_cities_are_named_with_their_shares():
     guesses = [10] * 12 + [40] * 6 + [50] * 4 + [60] * 2 + [30]
     scores = (np.array(guesses)[:, None] == IDS).astype(float)
-    table = evaluation.predictions_table([f"p{i}" for i in range(25)], [10] * 25, scores, IDS, "test")
+    table = confidence.predictions_table([f"p{i}" for i in range(25)], [10] * 25, scores, IDS, "test")
     told = evaluation.per_city(table, CITIES).set_index("city_id").loc[10, "confused_with"]
     assert told == "Rome 24%, Sydney 16%, Lima 8%"
 
@@ -321,7 +224,7 @@ def test_mcnemar_is_the_two_sided_sign_test_of_the_photos_one_alone_got_right():
 
     def table(right, kept):
         scores = (np.where(right, true, wrong)[:, None] == IDS).astype(float)
-        return evaluation.predictions_table([f"p{i}" for i in range(30)], true, scores, IDS, "test").iloc[kept]
+        return confidence.predictions_table([f"p{i}" for i in range(30)], true, scores, IDS, "test").iloc[kept]
 
     found = evaluation.mcnemar(table(right_a, slice(None)), table(right_b, slice(None, None, -1)))
     tail = sum(1 for bits in range(2**13) if min(bits.bit_count(), 13 - bits.bit_count()) <= 3) / 2**13
@@ -330,50 +233,3 @@ def test_mcnemar_is_the_two_sided_sign_test_of_the_photos_one_alone_got_right():
     assert evaluation.mcnemar(table(right_a, slice(None)), table(right_a, slice(None)))["p_value"] == 1
     with pytest.raises(ValueError, match="no photo in common"):
         evaluation.mcnemar(table(right_a, slice(10)), table(right_b, slice(10, None)))
-
-
-def test_calibration_error_is_nothing_for_honest_confidence_and_the_gap_for_boasting():
-    rng = np.random.default_rng(0)
-    n, share = 20_000, 0.3
-    confidence = rng.uniform(share, 1, n)
-    right = rng.random(n) < confidence
-    table = pd.DataFrame({"split": "test", "city_id": 1, "predicted": np.where(right, 1, 2), "confidence": confidence})
-    assert evaluation.calibration_error(table) < 0.02
-    assert evaluation.calibration_error(table.assign(confidence=1.0)) == pytest.approx(1 - right.mean())
-    doubting = table.assign(confidence=confidence - share)
-    assert evaluation.calibration_error(doubting) == pytest.approx(share, abs=0.02)
-
-
-def test_risk_coverage_counts_the_photos_from_each_confidence_on(sample, rng):
-    table = predicted(sample, rng)
-    table["confidence"] = table["confidence"].round(2)  # some equal ones
-    curve, test = evaluation.risk_coverage(table), only_test(table)
-    assert curve["confidence"].tolist() == sorted(test["confidence"].unique(), reverse=True)
-    for row in curve.itertuples():
-        taken = test[test["confidence"] >= row.confidence]
-        right = (taken["predicted"] == taken["city_id"]).mean()
-        assert (row.number, row.coverage, row.accuracy) == pytest.approx((len(taken), len(taken) / len(test), right))
-
-
-def test_the_threshold_answers_the_most_validation_photos_at_the_wanted_precision(sample, rng):
-    table = predicted(sample, rng, skill=2.0)
-    table["confidence"] = table["confidence"].round(1)  # many equal ones
-    val = table[table["split"] == "val"]
-    reachable = []
-    for confidence in val["confidence"].unique():
-        answered = val[val["confidence"] >= confidence]
-        if (answered["predicted"] == answered["city_id"]).mean() >= 0.85 and len(answered) >= 20:
-            reachable.append((len(answered), confidence))
-    assert evaluation.confidence_threshold(table, 0.85) == max(reachable)[1]
-
-
-def test_a_precision_out_of_reach_answers_nothing(sample, rng):
-    assert evaluation.confidence_threshold(predicted(sample, rng, skill=0.0), 0.99) == np.inf
-
-
-def test_a_precision_that_fewer_than_twenty_photos_reach_is_out_of_reach():
-    right = np.arange(60) < 19
-    scores = np.where(right[:, None], 9 * (IDS == 10), IDS == 20).astype(float)
-    table = evaluation.predictions_table([f"p{i}" for i in range(60)], [10] * 60, scores, IDS, "val")
-    assert evaluation.confidence_threshold(table, 0.9) == np.inf
-    assert evaluation.confidence_threshold(table, 0.3) == table["confidence"].min()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoutils import evaluation, figures, plots, tables
+from geoutils import confidence, evaluation, figures, plots, tables
 from geoutils.artifacts import ROOT
 from geoutils.display import show
 
@@ -50,7 +50,7 @@ def test_a_real_runs_tables_stand_beside_the_samples_under_its_name(tmp_path):
         ids = [f"{i}" for i in range(80)]
         split = np.repeat(["val", "test"], 40)
         scores = np.random.default_rng(0).random((80, 2))
-        table = evaluation.predictions_table(ids, np.resize([1, 2], 80), scores, [1, 2], split)
+        table = confidence.predictions_table(ids, np.resize([1, 2], 80), scores, [1, 2], split)
         told = {"method": "svm", "backbone": "x", "weights": "w", "protocol": protocol, "origin": "photographs: own"}
         tables.write_predictions(table, told, run / "predictions", f"svm-x-{protocol}")
         found[protocol] = table

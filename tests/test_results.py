@@ -134,6 +134,8 @@ def test_methods_are_compared_on_the_photos_that_one_alone_got_right():
     found = {"a": (predictions(9, 9), told("svm")), "b": (predictions(5, 0), told("knn"))}
     found |= {"c": (predictions(1, 10), told("finetune")), "u": (predictions(8, 8), told("svm", "user"))}
     said = results.compare_best(found, "a")
+    untuned = {name: (table[table["split"] == "test"], sidecar) for name, (table, sidecar) in found.items()}
+    assert "nothing to compare" in results.compare_best(untuned, "a")
     assert said.startswith("Beside b, which validates best of the others")  # c would be the one to choose on test
     assert "9 photos are right by a alone, 0 by the other" in said
     assert "more than chance would do" in said
