@@ -35,13 +35,14 @@ setup: .venv/ready  ## make .venv from the lock
 lab: .venv/ready  ## explore the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: .venv/ready  ## check code and notebooks
+lint: .venv/ready  ## check code, notebooks and the package's layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 figures: .venv/ready  ## draw README's pictures from runs/sample and its small tables
-	$(BIN)/python -m geoutils figures runs/sample
+	$(BIN)/python figures/draw.py runs/sample
 
 bench: .venv/ready  ## measure speed as ratios against peers
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

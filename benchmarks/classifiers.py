@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import LinearSVC
 
-from geoutils.classifiers import KNN, LinearSVM
+from geoutils.methods.knn import KNN
+from geoutils.methods.svm import LinearSVM
 
 
 def draw_features(rows: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from geoutils import backbones, features
+from geoutils import features
+from geoutils.networks import backbones
 
 BATCH = 64
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from geoutils.networks import CaffeNet, GoogLeNet
+from geoutils.networks.paper import CaffeNet, GoogLeNet
 
 TARGETS = {"CaffeNet": 1.0, "GoogLeNet": 0.75}  # images/s over torchvision's
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from geoutils.corpora import read_yfcc100m
+from geoutils.readers.yfcc100m import read_yfcc100m
 
 USED = [0, 1, 3, 10, 11, 15, 22]
 TARGET = 250_000  # rows a second

@@ -70,13 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--cluster", metavar="ADDRESS", help="a dask.distributed scheduler; default: this process")
     sample.add_argument("--seed", type=int, default=0)
 
-    figures = command("figures", _figures, "draw README's pictures from a finished run")
-    figures.add_argument("run", type=Path)
     return parser
 
 
 def _run(given: argparse.Namespace) -> None:
-    from geoutils import pipeline, report
+    from geoutils import pipeline
+    from geoutils.views import report
 
     profile = pipeline.read_profile(given.profile, settings=given.settings, run_dir=given.run_dir)
     page = pipeline.run(profile)
@@ -85,15 +84,16 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _predict(given: argparse.Namespace) -> int:
-    from geoutils import predict
+    from geoutils import predictor
+    from geoutils.views import pages
 
     if given.out:
-        predict.check_ending(given.out)
-    predictor = predict.load_predictor(given.run, given.method, allow_synthetic=given.allow_synthetic)
-    table = predict.predict(predictor, given.photos, min_confidence=given.min_confidence)
-    rule, unread = predict.threshold_rule(predictor, given.min_confidence), int(table["fault"].notna().sum())
+        pages.check_ending(given.out)
+    loaded = predictor.load_predictor(given.run, given.method, allow_synthetic=given.allow_synthetic)
+    table = predictor.name_cities(loaded, given.photos, min_confidence=given.min_confidence)
+    rule, unread = predictor.describe_threshold(loaded, given.min_confidence), int(table["fault"].notna().sum())
     if given.out:
-        predict.write(table, given.out, rule)
+        pages.write(table, given.out, rule)
         print(f"{len(table):,} photos, {unread:,} of them unreadable: {given.out}")
     else:
         print(table.drop(columns=["method", "origin"]).to_string(index=False))
@@ -102,9 +102,9 @@ def _predict(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> None:
-    from geoutils import recipe, training
+    from geoutils.methods import finetuning, recipe
 
-    described = training.finetune(recipe.read_config(given.config))
+    described = finetuning.finetune(recipe.read_config(given.config))
     best = described["log"][described["best_epoch"] - 1]
     print(
         f"best epoch {described['best_epoch']}: validation accuracy {best['val_accuracy']:.3f}; {described['origin']}"
@@ -112,10 +112,10 @@ def _train(given: argparse.Namespace) -> None:
 
 
 def _weights(given: argparse.Namespace) -> None:
-    from geoutils import backbones, weights
+    from geoutils.networks import backbones, weights
 
     if given.what == "list":
-        for row in weights.status().itertuples():
+        for row in weights.list_files().itertuples():
             print(f"{row.network}: {row.weights}, {row.input} px, {row.layer} ({row.width:,} numbers); {row.licence}")
             print(f"    from {row.url} (checksum: {row.checksum})\n    {row.path or 'not here'}")
     elif not given.name:
@@ -127,7 +127,8 @@ def _weights(given: argparse.Namespace) -> None:
 
 
 def _collect(given: argparse.Namespace) -> None:
-    from geoutils import cities, commons
+    from geoutils import cities
+    from geoutils.collectors import commons
 
     if given.rebuild:
         reading = commons.rebuild(given.rebuild, given.out, contact=given.contact)
@@ -138,39 +139,24 @@ def _collect(given: argparse.Namespace) -> None:
 
 
 def _sample(given: argparse.Namespace) -> None:
-    from geoutils import cities, readers, sampling, streaming, tables
+    from geoutils import streaming
 
-    out, parts = given.out, given.out / "parts"
     if given.reader not in ("auto", "table", "im2gps") and not given.image_root:
         raise ValueError(f"{given.reader} lists positions: say with --image-root where its images lie, or will lie")
-    if parts.exists():
-        print(f"{parts} are taken as they are: delete the folder to read {given.path} again")
-    else:
-        options = {"image_root": given.image_root, "check_images": False}
-        readers.write_parts(readers.open_corpus(given.path, given.reader, **options), out)
-    shares = {split: round(share * given.per_city) for split, share in sampling.DEFAULT_SHARES.items()}
-    drawn = streaming.draw_streamed(
-        parts,
-        cities.non_overlapping(cities.load_gazetteer(), given.radius_km),
+    drawn = streaming.sample_corpus(
+        given.path,
+        given.reader,
+        given.out,
+        image_root=given.image_root,
         radius_km=given.radius_km,
         min_photos=given.min_photos,
         max_cities=given.max_cities,
-        protocols=["photo"],
-        per_city={"train": given.per_city - sum(shares.values()), **shares},
+        per_city=given.per_city,
         cluster=given.cluster,
         seed=given.seed,
     )
-    tables.write_csv(drawn.cities, out / "cities.csv")
-    tables.write_ledger(drawn.sample.ledger, out, "sample")
-    photos = tables.write_table(drawn.photos, out / "photos.parquet", "photos")
-    print(f"{len(photos):,} photos of {len(drawn.cities)} cities: {out}; cities.csv there counts the whole corpus")
-    print(f"next: deep-im2gps run profiles/corpus.yaml --set 01_photos.photos={out.absolute()}")
-
-
-def _figures(given: argparse.Namespace) -> None:
-    from geoutils import figures
-
-    print(*figures.draw(given.run), sep="\n")
+    print(f"{len(drawn.photos):,} photos of {len(drawn.cities)} cities: {given.out}; cities.csv there counts all")
+    print(f"next: deep-im2gps run profiles/corpus.yaml --set 01_photos.photos={given.out.absolute()}")
 
 
 if __name__ == "__main__":

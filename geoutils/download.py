@@ -23,7 +23,7 @@ from geoutils.artifacts import atomic_path
 T = TypeVar("T")
 Sleep = Callable[[float], None]
 ATTEMPTS, LONGEST_WAIT_S, TIMEOUT_S, REDIRECTS = 6, 900, (15, 60), 5
-FOR_NOW = {408, 425, 429}  # of the 4xx, those that may pass: time-out, too early, too many requests
+TRANSIENT_STATUSES = {408, 425, 429}  # of the 4xx, those that may pass: time-out, too early, too many requests
 REFUSALS = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
 PIECE_BYTES, SMALL_BYTES = 2**16, 2**20  # a progress bar for a small file is noise
 
@@ -49,7 +49,7 @@ def patiently(action: Callable[[], T], *, sleep: Sleep = time.sleep) -> T:
             return action()
         except requests.RequestException as error:
             status = getattr(error.response, "status_code", 503)
-            if 300 <= status < 500 and status not in FOR_NOW:
+            if 300 <= status < 500 and status not in TRANSIENT_STATUSES:
                 raise REFUSALS.get(status, ValueError)(str(error)) from error
             wait = max(2.0 ** (attempt - 1), _asked_wait(error.response))
             if attempt == ATTEMPTS or wait > LONGEST_WAIT_S:

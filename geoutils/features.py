@@ -1,5 +1,6 @@
 """A network and photos become rows of a keyed store: extracted once, resumable, never mixed up."""
 
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -10,9 +11,9 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from geoutils.artifacts import content_key, read_json, write_json
-from geoutils.backbones import Backbone
-from geoutils.batches import PRECISIONS, PhotoDataset, accelerator, outputs, photo_loader, photos_key
+from geoutils.artifacts import content_key, file_sha256, read_json, write_json
+from geoutils.networks.backbones import Backbone
+from geoutils.networks.batches import PRECISIONS, PhotoDataset, make_accelerator, photo_loader, run_network
 
 SCAN_ROWS = 4_096  # looked at in one go for what is missing
 SPOT_CHECKS = 4  # rows recomputed at every use of a finished store
@@ -43,9 +44,9 @@ def embed(network: torch.nn.Module, pixels: torch.Tensor, *, dtype: torch.dtype 
 
 def embed_photos(backbone: Backbone, paths: pd.Series) -> np.ndarray:
     """Return the features of a few photos in memory, float32 (n, width)."""
-    engine = accelerator()
+    engine = make_accelerator()
     network = backbone.network.to(engine.device, memory_format=torch.channels_last)
-    return outputs(engine, network.features, PhotoDataset(paths, backbone.preprocessing)).numpy()
+    return run_network(engine, network.features, PhotoDataset(paths, backbone.preprocessing)).numpy()
 
 
 def extract(
@@ -70,7 +71,7 @@ def extract(
         ValueError: if features are not finite, if a row was left out, or if rows recomputed from a finished store do
             not match it.
     """
-    engine = accelerator(precision)
+    engine = make_accelerator(precision)
     dtype = PRECISIONS.get(engine.mixed_precision, torch.float32)  # "no" is none of them
     key = {**backbone.describe(), "dtype": str(dtype), "photos": photos_key(photos)}
     folder = Path(store) / f"{backbone.name.replace('/', '-')}-{content_key(key)}"
@@ -156,3 +157,10 @@ def _spot_check(features: Features, network: torch.nn.Module, dataset: PhotoData
             f"{features.folder} does not hold what {type(network).__name__} computes now (relative error "
             f"{error.max():.2g}): delete that folder and run notebook 04_features again"
         )
+
+
+def photos_key(photos: pd.DataFrame) -> str:
+    """Return a key of the ids and the bytes of photos (photo_id, path), in order."""
+    with ThreadPool() as pool:
+        digests = tqdm(pool.imap(file_sha256, photos["path"]), total=len(photos), desc="checksums", delay=5)
+        return content_key(list(zip(photos["photo_id"], digests, strict=True)))

@@ -5,9 +5,6 @@ from numpy.typing import ArrayLike
 
 EARTH_RADIUS_KM = 6_371.0088  # mean radius R1, IUGG 1980
 
-# "street, city, region, country, continent": Vo et al. 2017, section 4
-ERROR_THRESHOLDS_KM = (1.0, 25.0, 200.0, 750.0, 2_500.0)
-
 
 def great_circle_km(
     latitude_a: ArrayLike, longitude_a: ArrayLike, latitude_b: ArrayLike, longitude_b: ArrayLike

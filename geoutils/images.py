@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image, ImageOps
-from PIL.ExifTags import GPS, IFD, Base
 from tqdm.auto import tqdm
 
 from geoutils.artifacts import file_sha256
@@ -85,43 +84,8 @@ def open_photo(path: Path | str, *, shortest_side: int | None = None) -> Image.I
         return image.convert("RGB")
 
 
-def read_exif(path: Path | str) -> dict[str, str | None]:
-    """Read what a photo's EXIF says of its place, time and photographer, or raise `PhotoError`.
-
-    Returns:
-        latitude, longitude (degrees, south and west negative; what was found instead if it makes no number,
-        such as a zero denominator, 75 minutes or a value without hemisphere), taken_at and user_id; null where absent.
-    """
-    with opened(path) as image:
-        exif = image.getexif()
-        gps = exif.get_ifd(IFD.GPSInfo)
-        taken = exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
-        found = {
-            "latitude": _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS", 90),
-            "longitude": _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW", 180),
-            "taken_at": taken and str(taken).replace(":", "-", 2),  # EXIF writes 2005:07:21 14:41:58
-            "user_id": exif.get(Base.Artist),
-        }
-    return {name: None if value is None else str(value).strip("\0 ") or None for name, value in found.items()}
-
-
 def _is_machines(error: Exception) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in MACHINE_FAULTS
-
-
-def _degrees(value: object, ref: object, letters: str, limit: int) -> float | str | None:
-    if value is None:
-        return None
-    parts = value if isinstance(value, tuple) else (value,)
-    letter = ref.decode("latin-1") if isinstance(ref, bytes) else str(ref or "")
-    sign = {letters[0]: 1, letters[1]: -1}.get(letter.strip("\0 ")[:1].upper())
-    try:
-        degrees, *rest = map(float, parts)  # rest: minutes and seconds
-        usual = degrees >= 0 and all(0 <= part < 60 for part in rest)
-        degrees += sum(part / 60**power for power, part in enumerate(rest, 1))
-    except (ArithmeticError, TypeError, ValueError):
-        usual, degrees = False, 0.0
-    return sign * degrees if sign and usual and degrees <= limit else f"{parts} {ref}"
 
 
 def check_photos(paths: pd.Series) -> pd.Series:
@@ -145,7 +109,7 @@ def _fault(path: str) -> str | None:
     return None
 
 
-def contents(paths: pd.Series) -> pd.Series:
+def copy_hashes(paths: pd.Series) -> pd.Series:
     """Tell copies of a file by its bytes, of which all are read only where size and last 4 KiB are another's too.
 
     Args:
@@ -165,3 +129,7 @@ def _ending(path: str) -> int:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - (1 << 12)))
         return hash((size, file.read()))
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")

@@ -1,8 +1,5 @@
 """Run a profile's notebooks headless, in order, and turn them into pages."""
 
-import base64
-import html
-import io
 import re
 import shutil
 import time
@@ -10,22 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
-import pandas as pd
 import papermill
 import yaml
-from jinja2 import Template
-from nbconvert import HTMLExporter
 
-from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json, write_text
-from geoutils.report import picture, write_report
-from geoutils.tables import origin
+from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json
+from geoutils.views.pages import export_html
+from geoutils.views.report import write_report
 
-NOTEBOOKS = ROOT / "notebooks"
-STAMP = Path(__file__).with_name("data") / "stamp.html"
+NOTEBOOKS, PACKAGE = ROOT / "notebooks", ROOT / "geoutils"
 CELL_TIMEOUT_HOURS = 6  # unless the profile states `timeout_hours`
 PATHS = ("photos", "image_root", "boundaries", "photo")  # parameters whose values are text, even 2019 or no
-DRAWN = ("predictions", "results", "figures", "maps", "ledger", "notebooks")  # what a run that starts over draws anew
+# what a run that starts over draws anew
+OUTPUT_FOLDERS = ("predictions", "results", "figures", "maps", "ledger", "notebooks")
 
 
 class Step(NamedTuple):
@@ -119,7 +112,7 @@ def run(profile: Profile) -> Path:
     done = {} if state.get("complete") else state.get("done", {})
     if state and done.get(profile.steps[0].name) != keys[profile.steps[0].name]:
         (profile.run_dir / "index.html").unlink(missing_ok=True)
-        for folder in DRAWN:
+        for folder in OUTPUT_FOLDERS:
             shutil.rmtree(profile.run_dir / folder, ignore_errors=True)
     for number, step in enumerate(profile.steps, start=1):
         title = f"[{number}/{len(profile.steps)}] {step.name}"
@@ -166,7 +159,7 @@ def _require(profile: Profile) -> None:
         if not (path := under_root(parameters[step][parameter])).exists():
             missing.append(f"{path} is not there: {hint}; for another path: --set {place}=PATH")
     for name in profile.requires.get("weights", ()):
-        from geoutils import weights
+        from geoutils.networks import weights
 
         try:
             weights.require(name)
@@ -177,7 +170,9 @@ def _require(profile: Profile) -> None:
 
 
 def _package_files() -> Mapping[str, str]:
-    return {p.name: file_sha256(p) for p in sorted((ROOT / "geoutils").rglob("*.*")) if "__pycache__" not in p.parts}
+    """Return the checksum of each file of the package, by its path there: several are called `__init__.py`."""
+    files = [file for file in sorted(PACKAGE.rglob("*.*")) if "__pycache__" not in file.parts]
+    return {file.relative_to(PACKAGE).as_posix(): file_sha256(file) for file in files}
 
 
 def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
@@ -200,31 +195,3 @@ def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
     page = export_html(executed)
     if failed or read_json(executed)["metadata"]["papermill"]["exception"]:  # a cell that exits raises nothing
         raise NotebookError(f"notebook {step.name} failed; see {page}\n{failed or 'a cell left it before its end'}")
-
-
-def export_html(notebook: Path) -> Path:
-    """Turn an executed notebook into one page that asks the network for nothing."""
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-    for trait in exporter.trait_names():
-        if trait.endswith("_url"):
-            setattr(exporter, trait, "")
-    content = nbformat.read(notebook, as_version=4)
-    content.metadata.pop("widgets", None)  # they live in JupyterLab only: a page would load their code
-    page, _ = exporter.from_notebook_node(content, resources={"metadata": {"name": notebook.stem}})
-    page = re.sub(r"<script[^>]*\ssrc=\"\"[^>]*>\s*</script>", "", page)
-    page = re.sub(r'alt="[^"]*"([^>]*? src=")data:image/png;base64,([^"]+)', _as_webp, page)
-    return write_text(notebook.with_suffix(".html"), _stamped(page, notebook.parents[1]))
-
-
-def _as_webp(found: re.Match[str]) -> str:
-    shown = picture(io.BytesIO(base64.b64decode(found[2])))
-    return f'alt="{html.escape(shown["alt"])}"{found[1]}{shown["src"]}'
-
-
-def _stamped(page: str, run_dir: Path) -> str:
-    """Write the origin of a run's photos over a page, so that no table of made-up data passes for a result."""
-    if not (photos := run_dir / "photos.parquet").exists():
-        return page
-    data = origin(pd.read_parquet(photos, columns=["source"]))
-    stamp = Template(STAMP.read_text(encoding="utf-8"), autoescape=True).render(origin=data)
-    return re.sub(r"<body[^>]*>", lambda body: body[0] + stamp, page, count=1)

@@ -6,7 +6,8 @@ parts is their work on the whole: so batches in this process and partitions on a
 `sampling.draw_sample` draws from the whole table, row for row.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tqdm.auto import tqdm
 
-from geoutils import sampling
-from geoutils.cities import eligible_cities, label_cities
-from geoutils.tables import PROTOCOLS, conform, ledger_row
+from geoutils import readers, sampling, splits
+from geoutils.artifacts import atomic_path
+from geoutils.cities import eligible_cities, label_cities, load_gazetteer, non_overlapping
+from geoutils.readers.checks import Reading
+from geoutils.tables import PROTOCOLS, conform, ledger_row, write_csv, write_ledger, write_table
 
 BATCH_ROWS = 500_000  # some 300 MB while they are worked on
-BOUNDED = tuple(protocol for protocol in PROTOCOLS if protocol != "given")
-
+STREAMABLE = tuple(protocol for protocol in PROTOCOLS if protocol != "given")
 Work = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -62,7 +64,7 @@ def draw_streamed(
             batches.
     """
     label = partial(_labelled, cities=cities, radius_km=radius_km)
-    surveying = partial(survey, protocols=BOUNDED if protocols is None else protocols, **splitting)
+    surveying = partial(survey, protocols=STREAMABLE if protocols is None else protocols, **splitting)
     surveyed = _reduce(photos, label, surveying, cluster)
     in_cities = surveyed.loc[surveyed["city_id"].notna(), "photos"]
     total, labelled = int(surveyed["photos"].sum()), int(in_cities.sum())
@@ -72,13 +74,53 @@ def draw_streamed(
         most = in_cities.max() if labelled else 0
         raise ValueError(f"no city has {min_photos:,} photos, the largest has {most:,}: lower min_photos")
     deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])].drop_duplicates("photo_id")
-    protocols = sampling.available_protocols(deciding, protocols, among=BOUNDED, **splitting)
+    protocols = splits.available_protocols(deciding, protocols, among=STREAMABLE, **splitting)
     drawing = {"protocols": protocols, "per_city": per_city, **splitting}
     held = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
     chosen = counts.merge(cities, on="city_id")
     sample = sampling.draw_sample(held, chosen, counted=(labelled, int(counts["photos"].sum())), **drawing)
     drawn = held[held["photo_id"].isin(sample.table["photo_id"])]
     return Drawn(sample._replace(ledger=ledger + sample.ledger), chosen, conform(drawn, "photos"))
+
+
+def sample_corpus(
+    path: Path,
+    reader: str,
+    out: Path,
+    *,
+    image_root: Path | None = None,
+    per_city: int = 10_000,
+    cluster: str | None = None,
+    seed: int = 0,
+    **cities_that: Any,
+) -> Drawn:
+    """Draw photos from a corpus larger than memory into a folder that the reader "table" reads.
+
+    Args:
+        path, reader, image_root: as for `readers.read_batches`; images may be fetched later.
+        out: gets `parts/`, which a second call takes as they are, rejected.csv, cities.csv, photos.parquet, a ledger.
+        per_city: photos to draw; splits share them by hash.
+        cluster, seed: as for `draw_streamed`. cities_that: its radius_km, min_photos and max_cities.
+    """
+    out, parts = Path(out), Path(out) / "parts"
+    if parts.exists():
+        print(f"{parts} are taken as they are: delete the folder to read {path} again")
+    else:
+        write_parts(readers.read_batches(path, reader, image_root=image_root, check_images=False), out)
+    shares = {split: round(share * per_city) for split, share in splits.DEFAULT_SHARES.items()}
+    drawn = draw_streamed(
+        parts,
+        non_overlapping(load_gazetteer(), cities_that["radius_km"]),
+        protocols=["photo"],
+        per_city={"train": per_city - sum(shares.values()), **shares},
+        cluster=cluster,
+        seed=seed,
+        **cities_that,
+    )
+    write_csv(drawn.cities, out / "cities.csv")
+    write_ledger(drawn.sample.ledger, out, "sample")
+    write_table(drawn.photos, out / "photos.parquet", "photos")
+    return drawn
 
 
 def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **splitting: Any) -> pd.DataFrame:
@@ -101,7 +143,7 @@ def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **spli
     photos["photos"] = total.where(keep, 0)
     known = photos[photos["city_id"].notna()]
     for protocol in protocols:
-        split = sampling.assign_split(known, protocol, **splitting)
+        split = splits.assign_split(known, protocol, **splitting)
         keep[known.index] |= ~pd.concat([known["city_id"], split], axis=1).duplicated()
     return photos[keep]
 
@@ -155,3 +197,25 @@ def _batches(photos: Path | Sequence[pd.DataFrame]) -> tuple[Iterable[pd.DataFra
     found = dataset.dataset(photos, format="parquet")
     batches = found.to_batches(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
     return (batch.to_pandas() for batch in batches), found.count_rows()
+
+
+def write_parts(readings: Iterator[Reading], folder: Path) -> Path:
+    """Write what a reader gives as Parquet files `folder/parts/`, and rejected.csv; return the files' folder.
+
+    Raises:
+        FileExistsError: if parts are there already, which may be another corpus's.
+        ValueError: if there is no record.
+    """
+    parts, growing, rows_in, rows_out = Path(folder) / "parts", Path(folder) / ".parts", 0, 0
+    if parts.exists():
+        raise FileExistsError(f"{parts} holds an earlier reading: delete it, or give another folder")
+    shutil.rmtree(growing, ignore_errors=True)  # what a killed run left
+    with atomic_path(Path(folder) / "rejected.csv") as rejected:
+        for number, reading in enumerate(tqdm(readings, desc="reading", unit="batch")):
+            write_table(reading.photos, growing / f"{number:05}.parquet", "photos")
+            reading.rejected.to_csv(rejected, mode="a", header=number == 0, index=False)
+            rows_in, rows_out = rows_in + reading.rows_in, rows_out + len(reading.photos)
+        if not rows_in:
+            raise ValueError(f"no records were found to write to {parts}: give a file or folder that holds some")
+    ledger_row("read and checked", rows_in, rows_out, f"see {Path(folder) / 'rejected.csv'}")
+    return growing.rename(parts)

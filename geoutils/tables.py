@@ -3,23 +3,17 @@
 `pandera` is imported late: importing `geoutils` and its light modules stays fast.
 """
 
-import contextlib
 import functools
-import hmac
-import os
-import secrets
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from geoutils.artifacts import ROOT, atomic_path, read_json, write_json
+from geoutils.artifacts import atomic_path, read_json, write_json
 
-USER_KEY = ROOT / "data" / "user_key"
 SYNTHETIC = "synthetic"  # the `source` of every made-up photo
 SPLITS = ("train", "val", "test")
 PROTOCOLS = ("photo", "user", "place", "given")
+MIN_TEST_PHOTOS = 20  # test photos below which a city gets no rank, colour or claim
 
 _NUMBER = "float64"
 # dtype, nullable, allowed values or range
@@ -54,22 +48,6 @@ PREDICTION_COLUMNS = {
     "confidence": (_NUMBER, False, None),
     "split": ("str", False, ("val", "test")),
 }
-REJECTED_COLUMNS = ("record", "reason", "detail")
-
-
-class Reading(NamedTuple):
-    """What a reader returns: every input record is in one of the two tables.
-
-    photos: a photo table; rejected: `record` (id, path or line), `reason` (a short fixed phrase), `detail`.
-    """
-
-    photos: pd.DataFrame
-    rejected: pd.DataFrame
-
-    @property
-    def rows_in(self) -> int:
-        """Count the records that went in."""
-        return len(self.photos) + len(self.rejected)
 
 
 @functools.cache
@@ -132,15 +110,6 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     return conform(pd.read_parquet(path), kind)
 
 
-def write_reading(reading: Reading, run_dir: Path, notebook: str) -> pd.DataFrame:
-    """Write what a reader gave: photos.parquet, rejected.csv and the ledger's line; return the photo table."""
-    photos = write_table(reading.photos, Path(run_dir) / "photos.parquet", "photos")
-    write_csv(reading.rejected, Path(run_dir) / "rejected.csv")
-    row = ledger_row("read and checked", reading.rows_in, len(photos), reading.rejected["reason"])
-    write_ledger([row], run_dir, notebook)
-    return photos
-
-
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
     """Write a small result as CSV, atomically, without its index; return the path."""
     with atomic_path(path) as temporary:
@@ -173,11 +142,6 @@ def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
     return {path.stem: (read_table(path.with_suffix(".parquet"), "predictions"), read_json(path)) for path in sidecars}
 
 
-def rejected_rows(records: Iterable[str], reason: str) -> pd.DataFrame:
-    """Return rows for rejected.csv: one a record, with the same reason."""
-    return pd.DataFrame({"record": list(records), "reason": reason, "detail": ""}, columns=REJECTED_COLUMNS)
-
-
 def origin(table: pd.DataFrame) -> str:
     """Say in a few words what the photos of a table are; made-up photos win over real ones.
 
@@ -189,6 +153,28 @@ def origin(table: pd.DataFrame) -> str:
     """
     sources = sorted(table["source"].unique())
     return "SYNTHETIC: made-up photos" if SYNTHETIC in sources else "photographs: " + ", ".join(sources)
+
+
+def drawn_protocols(sample: pd.DataFrame) -> list[str]:
+    """Name the protocols that a sample was drawn under."""
+    return [protocol for protocol in PROTOCOLS if sample[f"split_{protocol}"].notna().any()]
+
+
+def split_rows(sample: pd.DataFrame, protocol: str, split: str) -> pd.DataFrame:
+    """Return the rows of a sample that a protocol puts in one split; raise if there are none."""
+    rows = sample[sample[f"split_{protocol}"] == split]
+    if rows.empty:
+        drawn = drawn_protocols(sample)
+        raise ValueError(f"the sample has no {split} photos under protocol {protocol!r}; it was drawn under {drawn}")
+    return rows
+
+
+def test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the test rows of predictions; raise if there are none."""
+    test = predictions[predictions["split"] == "test"]
+    if test.empty:
+        raise ValueError(f"expected predictions with test rows; found none among {len(predictions)} rows")
+    return test
 
 
 def ledger_row(step: str, rows_in: int, rows_out: int, why: pd.Series | str = "") -> dict:
@@ -215,32 +201,3 @@ def read_ledger(run_dir: Path) -> pd.DataFrame:
     files = sorted((Path(run_dir) / "ledger").glob("[!.]*.csv"))
     parts = [pd.read_csv(file, keep_default_na=False).assign(notebook=file.stem) for file in files]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def hash_users(owners: pd.Series, key_file: Path = USER_KEY) -> pd.Series:
-    """Replace owners' names by a keyed hash that can't be reversed without the key file.
-
-    Args:
-        owners: names or ids, null where unknown.
-        key_file: 32 random bytes that only their owner may read, made at the first call, never committed.
-
-    Returns:
-        16 hex digits a photo, null where the owner is null or blank.
-    """
-    if not key_file.exists():
-        _make_key(key_file)
-    key = key_file.read_bytes()
-    names = owners.astype("str").str.strip().where(owners.notna())
-    hashed = {name: hmac.digest(key, name.encode(), "sha256").hex()[:16] for name in names.dropna().unique() if name}
-    return names.map(hashed).astype("str")
-
-
-def _make_key(key_file: Path) -> None:
-    """Write a key that is whole or absent; of several processes that do so at once, one wins."""
-    key_file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = key_file.with_name(f".{key_file.name}.{secrets.token_hex(4)}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(32))
-    with contextlib.suppress(FileExistsError):
-        os.link(temporary, key_file)  # unlike a rename, never over a key that is there
-    temporary.unlink()

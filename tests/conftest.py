@@ -1,5 +1,6 @@
 """Small real files: crops of scikit-learn's two photographs, so that nothing is mocked."""
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from geoutils import tables
+from geoutils.readers import checks, owners
 
 CITIES = pd.DataFrame(
     {
@@ -22,6 +24,13 @@ CITIES = pd.DataFrame(
         "population": [20, 10],
     }
 )
+
+
+@pytest.fixture(autouse=True)
+def _own_key(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hash owners with a key of the tests' own, not with the one in data/."""
+    hashing = functools.partial(owners.hash_users, key_file=tmp_path_factory.getbasetemp() / "user_key")
+    monkeypatch.setattr(checks, "hash_users", hashing)
 
 
 @pytest.fixture(scope="session")

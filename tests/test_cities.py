@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Point, box
 from sklearn.neighbors import BallTree
 
-from geoutils import cities as module
+from geoutils import cities
 from geoutils.cities import (
     count_photos,
     eligibility_table,
@@ -123,7 +123,7 @@ def test_photo_grid_is_the_histogram_of_the_real_positions(real_data):
 
 
 def test_basemap_is_valid_and_small():
-    path = module.DATA / "basemap.geojson"
+    path = cities.DATA / "basemap.geojson"
     countries = geopandas.read_file(path)
     assert path.stat().st_size < 300_000
     assert set(countries.columns) == {"name", "country", "geometry"}
@@ -236,7 +236,7 @@ def test_ties_and_duplicate_centres_go_to_the_first_row():
 def test_labels_do_not_depend_on_the_chunk_size(gazetteer, monkeypatch):
     photos = load_photo_grid()[:1000]
     whole = label_cities(photos, gazetteer, 60.0)
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr("geoutils.cities.CHUNK", 7)
     pd.testing.assert_series_equal(label_cities(photos, gazetteer, 60.0), whole)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from commons_server import CommonsServer, Handler, cut, redirect, refuse, wait
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from geoutils.download import PIECE_BYTES, fetch, open_url, polite_session, unpack
+from makers.commons_server import CommonsServer, Handler, cut, redirect, refuse, wait
 
 BODY = bytes(range(256)) * 4_000
 OTHER = BODY[::-1]

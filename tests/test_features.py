@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from geoutils import backbones, features
+from geoutils import features
 from geoutils.images import open_photo
+from geoutils.networks import backbones
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from corpus_files import write_yfcc, yfcc_row
 
-from geoutils import cities, readers, sampling, tables, weights
+from geoutils import cities, readers, sampling, tables
 from geoutils.__main__ import main
 from geoutils.artifacts import ROOT
+from geoutils.networks import weights
 from geoutils.pipeline import read_profile
+from makers.corpus_files import write_yfcc, yfcc_row
 
 
 def test_an_error_the_user_can_mend_is_one_line_and_exit_code_1(tmp_path, capsys):
@@ -28,7 +29,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments):
 def test_weights_list_names_every_network_with_its_licence_and_source(capsys):
     assert main(["weights", "list"]) == 0
     said = capsys.readouterr().out
-    for name, known in weights.published().items():
+    for name, known in weights.known_files().items():
         assert name in said
         assert known.url in said
 
@@ -65,7 +66,7 @@ def test_sample_draws_from_a_corpus_what_memory_draws(yfcc, tmp_path, capsys):
     command = ["sample", str(yfcc), "--reader", "yfcc100m", "--out", str(out), "--image-root", str(images)]
     command += ["--min-photos", "100", "--per-city", "40", "--seed", "3"]
     assert main(command) == 0
-    photos = readers.read_corpus(yfcc, "yfcc100m", image_root=images, check_images=False).photos
+    photos = readers.read(yfcc, "yfcc100m", image_root=images, check_images=False).photos
     apart = cities.non_overlapping(cities.load_gazetteer(), 25.0)
     photos["city_id"] = cities.label_cities(photos, apart)
     chosen = cities.eligible_cities(photos["city_id"], 100).merge(apart, on="city_id")

@@ -9,8 +9,9 @@ import pandas as pd
 import papermill
 import pytest
 
-from geoutils import pipeline, synthetic, tables
+from geoutils import pipeline, tables
 from geoutils.artifacts import ROOT, read_json
+from geoutils.world import generator
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -84,7 +85,7 @@ def test_labels_find_the_planted_cities(finished_run):
     folder = Path(sample["path"][0]).parents[1]
     while not (folder / "truth.csv").exists():
         folder = folder.parent
-    truth = synthetic.read_truth(folder).set_index("photo_id").loc[sample["photo_id"]]
+    truth = generator.read_truth(folder).set_index("photo_id").loc[sample["photo_id"]]
     assert (truth["labelled_city_id"].to_numpy() == sample["city_id"].to_numpy()).mean() == 1.0
 
 

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import caffe_files
 import numpy as np
 import pandas as pd
 import pytest
-from corpus_files import write_im2gps_tree
 
-from geoutils import pipeline, tables, weights
+from geoutils import pipeline, tables
 from geoutils.artifacts import ROOT, read_json
+from geoutils.networks import weights
+from makers import caffe_files
+from makers.corpus_files import write_im2gps_tree
 
 PAPER = ROOT / "profiles" / "paper.yaml"
 # the paper's steps and methods, on 48 photos of two cities at a small size
@@ -39,7 +40,7 @@ def weight_folder(tmp_path_factory) -> Path:
         ("places205_googlenet", caffe_files.googlenet(205)),
     ):
         (folder / name).mkdir()
-        path = folder / name / weights.published()[name].file
+        path = folder / name / weights.known_files()[name].file
         layers = caffe_files.random_weights(definition)
         layers |= {layer: [weight, bias / 1_000] for layer, (weight, bias) in layers.items()}
         first = next(iter(layers))

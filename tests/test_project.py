@@ -1,9 +1,11 @@
 """The files that describe the project agree with each other, and the imports stay light."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,16 +83,44 @@ def test_workflow_runs_what_ci_runs():
         assert command in script
 
 
-def test_imports_have_no_cycle():
-    import ast
-    from graphlib import TopologicalSorter
+def layers(folder: Path) -> subprocess.CompletedProcess:
+    """Check the import contracts of pyproject.toml on the package in a folder."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", ROOT / "pyproject.toml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
-    graph = {}
-    for path in (ROOT / "geoutils").glob("*.py"):
-        graph[path.stem] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "geoutils":
-                graph[path.stem] |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("geoutils."):
-                graph[path.stem].add(node.module.split(".")[1])
-    TopologicalSorter(graph).prepare()
+
+def test_a_room_imports_from_the_rooms_below_it_only():
+    checked = layers(ROOT)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("geo.py", "import geoutils.tables"),  # upwards
+        ("evaluation/accuracy.py", "from geoutils.readers import checks"),  # beside
+        ("predictor.py", "from geoutils.world import generator"),  # for the command and notebooks only
+        ("odds.py", "import os"),  # a room that stands nowhere
+    ],
+)
+def test_an_import_in_a_wrong_direction_is_noticed(tmp_path, module, line):
+    shutil.copytree(ROOT / "geoutils", tmp_path / "geoutils", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "geoutils" / module, "a") as file:
+        file.write(f"\n{line}\n")
+    assert layers(tmp_path).returncode == 1
+
+
+def test_evaluation_loads_no_torch():
+    modules = [f"geoutils.evaluation.{path.stem}" for path in (ROOT / "geoutils/evaluation").glob("[!_]*.py")]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert len(modules) >= 5
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_front_of_the_package_is_twelve_modules_and_files_are_short():
+    front = {path.stem for path in (ROOT / "geoutils").glob("*.py")} - {"__init__", "__main__"}
+    assert len(front) == 12
+    longer = {"plots.py", "generator.py", "painter.py", "commons.py"}  # up to 290
+    for path in (ROOT / "geoutils").rglob("*.py"):
+        lines = path.read_text().count("\n")
+        assert lines <= (290 if path.name in longer else 255), path

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoutils import cities, sampling, streaming, tables
+from geoutils import cities, sampling, splits, streaming, tables
+from geoutils.readers import checks, yfcc100m
 from geoutils.streaming import draw_streamed, survey
-
-CITIES = pd.DataFrame(
-    {"city_id": [1, 2, 3], "city": ["Aa", "Bb", "Cc"], "latitude": [10.0, 20.0, 30.0], "longitude": 5.0}
+from makers.corpus_files import (
+    write_yfcc,
+    yfcc_row,
 )
+from makers.scores import THREE_CITIES
 
 
 def made_up(rows: int, *, users: int, blocks: int, partitions: list[str | None], seed: int = 0) -> pd.DataFrame:
@@ -38,12 +40,12 @@ def made_up(rows: int, *, users: int, blocks: int, partitions: list[str | None],
 
 
 def in_memory(photos: pd.DataFrame, *, min_photos: int, max_cities: int | None = None, protocols=None, **options):
-    labelled = photos.assign(city_id=cities.label_cities(photos, CITIES))
-    chosen = cities.eligible_cities(labelled["city_id"], min_photos, max_cities).merge(CITIES, on="city_id")
+    labelled = photos.assign(city_id=cities.label_cities(photos, THREE_CITIES))
+    chosen = cities.eligible_cities(labelled["city_id"], min_photos, max_cities).merge(THREE_CITIES, on="city_id")
     if protocols is None:  # streaming takes a corpus's own split only if asked
         kept = labelled[labelled["city_id"].isin(chosen["city_id"])]
         splitting = {name: options[name] for name in ("shares", "seed") if name in options}
-        protocols = sampling.available_protocols(kept, among=("photo", "user", "place"), **splitting)
+        protocols = splits.available_protocols(kept, among=("photo", "user", "place"), **splitting)
     return sampling.draw_sample(labelled, chosen, protocols=protocols, **options), chosen
 
 
@@ -81,7 +83,7 @@ def test_batches_draw_what_memory_draws(data):
     }
     batches = cut(photos, data.draw(st.integers(20, 60)))
     try:
-        drawn = draw_streamed(batches, CITIES, **options)
+        drawn = draw_streamed(batches, THREE_CITIES, **options)
     except ValueError as refused:
         with pytest.raises(ValueError, match=re.escape(str(refused))):
             in_memory(photos, **options)
@@ -96,7 +98,7 @@ def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
     photos = made_up(300, users=40, blocks=8, partitions=[None])
     photos = photos[photos["latitude"] < 40]  # the others are in no city
     shares = {"val": 0.4, "test": 0.2}
-    split = sampling.assign_split(photos.assign(city_id=photos["latitude"]), protocol, shares=shares)
+    split = splits.assign_split(photos.assign(city_id=photos["latitude"]), protocol, shares=shares)
     photos = photos.iloc[np.argsort(split == last, kind="stable")].reset_index(drop=True)
     options = {
         "min_photos": 20,
@@ -104,7 +106,7 @@ def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
         "per_city": {"train": 5, "val": 2, "test": 3},
         "shares": shares,
     }
-    assert_same(draw_streamed(cut(photos, 75), CITIES, **options), photos, **options)
+    assert_same(draw_streamed(cut(photos, 75), THREE_CITIES, **options), photos, **options)
 
 
 @pytest.mark.parametrize("protocol", tables.PROTOCOLS)
@@ -113,9 +115,9 @@ def test_a_survey_allows_the_protocols_that_the_photos_allow(protocol):
     allowed = set()
     for seed in range(12):
         photos = made_up(24, users=6, blocks=2, partitions=["train", "val"], seed=seed)
-        photos = photos.assign(city_id=cities.label_cities(photos, CITIES), photos=1).dropna(subset="city_id")
-        own = sampling.available_protocols(photos)
-        assert sampling.available_protocols(survey(photos)) == own
+        photos = photos.assign(city_id=cities.label_cities(photos, THREE_CITIES), photos=1).dropna(subset="city_id")
+        own = splits.available_protocols(photos)
+        assert splits.available_protocols(survey(photos)) == own
         allowed.add(protocol in own)
     assert True in allowed
     assert protocol in ("photo", "given") or False in allowed
@@ -136,7 +138,7 @@ OPTIONS = {"min_photos": 400, "per_city": PER_CITY}
 def test_parquet_files_draw_what_memory_draws(corpus, monkeypatch):
     photos, folder = corpus
     monkeypatch.setattr(streaming, "BATCH_ROWS", 450)
-    assert_same(draw_streamed(folder, CITIES, **OPTIONS), photos, **OPTIONS)
+    assert_same(draw_streamed(folder, THREE_CITIES, **OPTIONS), photos, **OPTIONS)
 
 
 def test_a_cluster_draws_what_memory_draws(corpus):
@@ -144,7 +146,7 @@ def test_a_cluster_draws_what_memory_draws(corpus):
     photos, folder = corpus
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with distributed.LocalCluster(protocol="tcp://", **options) as cluster:
-        drawn = draw_streamed(folder, CITIES, cluster=cluster.scheduler_address, **OPTIONS)
+        drawn = draw_streamed(folder, THREE_CITIES, cluster=cluster.scheduler_address, **OPTIONS)
     assert_same(drawn, photos, **OPTIONS)
 
 
@@ -162,7 +164,7 @@ def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch)
     held = {}
     for rows in (8_000, 40_000):
         photos = made_up(rows, users=2_000, blocks=60, partitions=["train", "val", "test"])
-        drawn = draw_streamed(cut(photos, 4_000), CITIES, min_photos=500, per_city=PER_CITY)
+        drawn = draw_streamed(cut(photos, 4_000), THREE_CITIES, min_photos=500, per_city=PER_CITY)
         assert len(drawn.sample.shortfalls) == 0
         held[rows], sizes[:] = max(sizes), []
     kept_by_survey = 3 * 3 * 4 + 1  # cities, protocols, splits or none; in no city
@@ -172,24 +174,46 @@ def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch)
 
 def test_a_split_of_the_corpus_is_held_only_if_asked_for():
     photos = made_up(2_000, users=90, blocks=12, partitions=["train", "val", "test"])
-    default = draw_streamed([photos], CITIES, min_photos=100, per_city=PER_CITY).sample.table
+    default = draw_streamed([photos], THREE_CITIES, min_photos=100, per_city=PER_CITY).sample.table
     assert default["split_given"].isna().all()
-    asked = draw_streamed([photos], CITIES, min_photos=100, per_city=PER_CITY, protocols=["given"]).sample.table
+    asked = draw_streamed([photos], THREE_CITIES, min_photos=100, per_city=PER_CITY, protocols=["given"]).sample.table
     assert len(asked) > 1_500 > len(default)
 
 
 def test_the_photos_drawn_give_the_same_sample_when_drawn_from_alone(corpus):
     """So notebooks 02 and 03 can start from them."""
     _, folder = corpus
-    drawn = draw_streamed(folder, CITIES, **OPTIONS)
+    drawn = draw_streamed(folder, THREE_CITIES, **OPTIONS)
     again, _ = in_memory(drawn.photos, min_photos=1, per_city=PER_CITY)
     pd.testing.assert_frame_equal(again.table, drawn.sample.table)
 
 
 def test_what_cannot_be_drawn_is_said_with_what_there_is(corpus):
     with pytest.raises(ValueError, match=r"no city has 9,000 photos, the largest has [12],\d{3}"):
-        draw_streamed(corpus[1], CITIES, min_photos=9_000)
+        draw_streamed(corpus[1], THREE_CITIES, min_photos=9_000)
     with pytest.raises(ValueError, match=r"'given' leaves 0 .*partition"):
-        draw_streamed(corpus[1], CITIES, protocols=["given"], **OPTIONS)
+        draw_streamed(corpus[1], THREE_CITIES, protocols=["given"], **OPTIONS)
     with pytest.raises(ValueError, match=r"a cluster reads Parquet files .*found list"):
-        draw_streamed([corpus[0]], CITIES, cluster="tcp://127.0.0.1:1", **OPTIONS)
+        draw_streamed([corpus[0]], THREE_CITIES, cluster="tcp://127.0.0.1:1", **OPTIONS)
+
+
+def test_parts_hold_what_the_stream_gave(tmp_path, capsys):
+    lines = [yfcc_row(i) for i in range(40)] + ["broken\n", yfcc_row(7)]
+    path = write_yfcc(tmp_path / "yfcc100m_dataset", lines)
+
+    def stream():
+        return yfcc100m.read_yfcc100m(path, image_root="/images", check_images=False, batch_rows=10)
+
+    parts = streaming.write_parts(stream(), tmp_path / "out")
+    whole = checks.concat_readings(stream())
+    pd.testing.assert_frame_equal(pd.read_parquet(parts), whole.photos)
+    assert len(pd.read_csv(tmp_path / "out/rejected.csv")) == len(whole.rejected) == 2
+    assert "42 in, 40 out" in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match="earlier reading"):
+        streaming.write_parts(stream(), tmp_path / "out")
+
+
+def test_parts_of_nothing_are_refused_in_words(tmp_path):
+    with pytest.raises(ValueError, match="no records"):
+        streaming.write_parts(iter([]), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))

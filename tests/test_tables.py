@@ -1,16 +1,12 @@
 """The schemas hold, reading gives back what was written, the ledger adds up, owners are hidden."""
 
-import json
-import stat
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import pandas as pd
 import pytest
 
 from geoutils import tables
 
 PHOTO = {"photo_id": "a", "path": "/x.jpg", "latitude": 1.0, "longitude": 2.0, "source": "own"}
+
 PREDICTION = {
     "photo_id": "a",
     "city_id": 1,
@@ -100,34 +96,3 @@ def test_ledger_counts_reasons_and_reads_back_in_order(tmp_path, capsys):
     assert ledger["why"].tolist() == ["no position: 2; duplicate id: 1", "in no city"]
     assert (ledger["rows_out"].shift().dropna() == ledger["rows_in"][1:]).all()
     assert "read: 10 in, 7 out" in capsys.readouterr().out
-
-
-def test_hashed_owners_are_stable_secret_and_apart(tmp_path):
-    owners = pd.Series(["72399739@N00", " 72399739@N00 ", "someone", None, "  "])
-    hashed = tables.hash_users(owners, tmp_path / "key")
-    assert hashed[0] == hashed[1] != hashed[2]
-    assert hashed[3:].isna().all()
-    pd.testing.assert_series_equal(hashed, tables.hash_users(owners, tmp_path / "key"))
-    assert tables.hash_users(owners, tmp_path / "other_key")[0] != hashed[0]
-    assert "72399739" not in json.dumps(hashed[:3].tolist())
-
-
-def test_first_callers_at_once_share_one_key_that_only_they_may_read(tmp_path, monkeypatch):
-    key, together = tmp_path / "data" / "user_key", Barrier(8)
-    make = tables.secrets.token_bytes
-    monkeypatch.setattr(tables.secrets, "token_bytes", lambda size: (together.wait(5), make(size))[1])
-    with ThreadPoolExecutor(8) as pool:
-        found = [hashed[0] for hashed in pool.map(lambda _: tables.hash_users(pd.Series(["Ann"]), key), range(8))]
-    assert len(set(found)) == 1
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert [path.name for path in key.parent.iterdir()] == ["user_key"]
-
-
-def test_made_up_photographers_keep_their_names(tmp_path):
-    """A split by user of the made-up world must be the same on every machine; real owners are hashed."""
-    from geoutils.photos import checked
-
-    row = {"photo_id": "a", "latitude": 1, "longitude": 2, "user_id": "someone"}
-    made_up = checked(pd.DataFrame([{**row, "source": tables.SYNTHETIC}])).photos["user_id"]
-    real = checked(pd.DataFrame([{**row, "source": "own"}])).photos["user_id"]
-    assert made_up[0] == "someone" != real[0]

@@ -1,0 +1,151 @@
+"""What notebook 07 and the report say about a run: choices, comparisons and sentences, computed from its tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoutils import tables
+from geoutils.evaluation import intervals
+
+Predictions = Mapping[str, tuple[pd.DataFrame, dict[str, Any]]]
+PROTOCOL_ORDER = ("photo", "given", "user", "place")  # the paper's first
+
+
+def best_method(predictions: Predictions, protocols: Sequence[str] = PROTOCOL_ORDER) -> str:
+    """Name the predictions file that validates best; test photos have no say in it, nor have random weights
+    where there are trained ones.
+
+    Args:
+        protocols: the splits to look at: the first of them that there is.
+
+    Raises:
+        ValueError: if no file of the protocol has validation photos.
+    """
+    learnt = {name: found for name, found in predictions.items() if found[1]["method"] != "chance"}
+    learnt = {name: found for name, found in learnt.items() if found[1]["weights"] != "random"} or learnt
+    present = {sidecar["protocol"] for _, sidecar in learnt.values()}
+    protocol = next((p for p in protocols if p in present), None)
+    scores = {
+        name: (table["predicted"] == table["city_id"])[table["split"] == "val"].mean()
+        for name, (table, sidecar) in learnt.items()
+        if sidecar["protocol"] == protocol and (table["split"] == "val").any()
+    }
+    if not scores:
+        raise ValueError(f"no predictions have validation photos under {' or '.join(protocols)}: {[*predictions]}")
+    return max(scores, key=scores.get)
+
+
+def describe_table1(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | None = None) -> list[str]:
+    """Say in a few sentences what Table I says of one predictions file and of the same method under other splits.
+
+    Args:
+        cities: that are told apart; guessing is right once in so many.
+        oracle: what an all-knowing method reaches on the same test photos, where photos are made up.
+    """
+    row = table1.set_index("name").loc[name]
+    sentences = [
+        f"Of {row['n_test']:,} test photos, the method that validates best ({row['method']} on {row['backbone']}, "
+        f"{row['weights']} weights) puts {row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} "
+        f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}. Guessing among {cities} "
+        f"cities is right for {1 / cities:.1%}."
+    ]
+    if oracle:
+        sentences.append(
+            f"Most made-up photos show nothing of their city: an oracle that reads every cue but knows no "
+            f"photographer would get {oracle:.1%}; this is {row['accuracy'] / oracle:.0%} of it"
+            + (", helped by photographers who stand on both sides." if row["protocol"] != "user" else ".")
+        )
+    same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]
+    others = same[same["protocol"] != row["protocol"]]
+    parts = [f"{r.accuracy:.1%} ({r.ci_low:.1%} to {r.ci_high:.1%}) split by {r.protocol}" for r in others.itertuples()]
+    if parts:
+        sentences.append(f"That is when split by {row['protocol']}; the same method gets {', and '.join(parts)}.")
+    alike = "Intervals resample whole photographers, whose photos are alike; no other split or training is in them."
+    unknown = "Photographers are unknown, so intervals assume that photos are independent: they are too narrow."
+    return [*sentences, alike if row["interval"] == "by user" else unknown]
+
+
+def describe_rivals(predictions: Predictions, name: str) -> str:
+    """Say whether a method differs from the next best of its split by more than chance (McNemar's exact test)."""
+    protocol = predictions[name][1]["protocol"]
+    rivals = {
+        other: (table, sidecar)
+        for other, (table, sidecar) in predictions.items()
+        if other != name and sidecar["protocol"] == protocol and sidecar["weights"] not in ("none", "random")
+        if (table["split"] == "val").any()
+    }
+    if not rivals:
+        return (
+            "No other method of this split has validation photos to be chosen by: there is nothing to compare it with."
+        )
+    other = best_method(rivals)
+    found = intervals.mcnemar(predictions[name][0], predictions[other][0])
+    verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"
+    return (
+        f"Beside {other}, which validates best of the others: {found['only_a']} photos are right by {name} alone, "
+        f"{found['only_b']} by the other alone (p = {found['p_value']:.2g}, photos taken as independent): they differ "
+        f"by {verdict}."
+    )
+
+
+def describe_gap(table1: pd.DataFrame, name: str) -> str:
+    """Say what a method loses from its own split to the hardest other one that it was tried on."""
+    row = table1.set_index("name").loc[name]
+    same = table1[(table1["method"] == row["method"]) & (table1["backbone"] == row["backbone"])]
+    if len(same) < 2:
+        return "This method was tried under one split only: what a random split gives away can't be told."
+    worst = same.loc[same["accuracy"].idxmin()]
+    if worst["name"] == name:
+        return f"{name} does no worse under any other split."
+    return (
+        f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} "
+        f"of what it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%})."
+    )
+
+
+def describe_cities(scores: pd.DataFrame) -> str:
+    """Say which cities a method knows best and worst, among those with enough test photos for a claim."""
+    known = scores[scores["enough"]]
+    if known.empty:
+        return f"No city has the {tables.MIN_TEST_PHOTOS} test photos that a claim about it needs."
+    best, worst = (
+        known.loc[known["accuracy"] == value] for value in (known["accuracy"].max(), known["accuracy"].min())
+    )
+    ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
+    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(known)} of {len(scores)} cities have enough test photos."
+
+
+def describe_mistakes(counts: pd.DataFrame) -> str:
+    """Say which mistake is made most often, and how many mistakes it takes to make half of all."""
+    wrong = counts.where(~np.eye(len(counts), dtype=bool), 0).stack().sort_values(ascending=False)
+    if not wrong.sum():
+        return "No test photo is put into a wrong city."
+    (true, taken), most = wrong.index[0], int(wrong.iloc[0])
+    half = int((wrong.cumsum() < wrong.sum() / 2).sum()) + 1
+    return (
+        f"Most often {true} is taken for {taken}: {most} of {counts.loc[true].sum()} photos. Half of the "
+        f"{wrong.sum():,} mistakes fall on {half} of {(wrong > 0).sum():,} pairs of cities that are mistaken at all."
+    )
+
+
+def describe_errors(within: pd.DataFrame, errors: pd.Series) -> str:
+    """Say how far off a method's guesses are: the median, and the share within a region's 200 km."""
+    share = within.set_index("threshold_km")["share"]
+    return f"The median guess is {errors.median():,.0f} km off; {share.loc[200]:.1%} lie within a region's 200 km."
+
+
+def describe_risk(curve: pd.DataFrame, calibration_error: float) -> str:
+    """Say how right a method is on the surer half of the photos, and how far its confidence is off."""
+    half, whole = curve[curve["coverage"] >= 0.5].iloc[0], curve.iloc[-1]
+    return (
+        f"On the surer half of the photos {half['accuracy']:.1%} are right, on all of them {whole['accuracy']:.1%}. "
+        f"Confidence and accuracy differ by {100 * calibration_error:.1f} points on average (in ten bins)."
+    )
+
+
+def choose_focus(scores: pd.DataFrame) -> str:
+    """Name the city to look at closely: the least known of those with enough test photos, else the one with most."""
+    known = scores[scores["enough"]]
+    return (known.nsmallest(1, "accuracy") if len(known) else scores.nlargest(1, "n_test"))["city"].iloc[0]

@@ -1,0 +1,145 @@
+"""In which city were these photos taken? A finished run's method, on photos of anyone's own. Cities only, never a
+finer position."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from geoutils import features, tables
+from geoutils.evaluation import confidence, findings
+from geoutils.images import IMAGE_SUFFIXES, check_photos
+from geoutils.methods import finetuning, frozen, predictions
+from geoutils.networks import backbones
+
+NONE_OF_THESE = "none of these"
+# splits, that first which asks about photographers never seen
+PROTOCOL_PREFERENCE = ("user", "given", "photo", "place")
+TARGET_PRECISION = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
+
+
+class Predictor(NamedTuple):
+    """A method of a run, ready to score photos.
+
+    model: scores the backbone's features; None: the backbone is a fine-tuned network that does so itself. cities:
+    city_id, city, country, in the order of the classes. threshold: the probability below which the answer is "none of
+    these". sidecar: the method's, and its `name`.
+    """
+
+    backbone: backbones.Backbone
+    model: frozen.Classifier | None
+    cities: pd.DataFrame
+    threshold: float
+    sidecar: dict[str, Any]
+
+    def probabilities(self, paths: pd.Series) -> np.ndarray:
+        """Return the calibrated probability of each city for each photo, float64 (n, classes)."""
+        if self.model is None:
+            scores = finetuning.predict_logits(self.backbone, paths)
+        else:
+            scores = self.model.decision_function(features.embed_photos(self.backbone, paths))
+        return predictions.softmax(scores, self.sidecar["temperature"])
+
+
+def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
+    """Load a method of a finished run: a fine-tuned network, or kNN or SVM on frozen features.
+
+    Args:
+        method: a name under `predictions/`, such as "svm-efficientnet_lite0-photo"; None: the one that validates best
+            on photographers it has not seen, where there is such a split.
+        allow_synthetic: take a method that learnt from made-up photos, whose answers about real ones mean nothing.
+
+    Raises:
+        FileNotFoundError: if the run has no predictions. ValueError: for an unknown method, or a made-up world.
+    """
+    run_dir = Path(run_dir)
+    found = tables.read_predictions(run_dir / "predictions")
+    usable = {name: both for name, both in found.items() if both[1]["method"] != "chance"}
+    if not usable:
+        raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
+    name = method or findings.best_method(usable, PROTOCOL_PREFERENCE)
+    if name not in usable:
+        raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
+    table, sidecar = usable[name]
+    if sidecar["origin"].startswith("SYNTHETIC") and not allow_synthetic:
+        raise ValueError(
+            f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
+            "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
+        )
+    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[sidecar["class_ids"]]
+    if sidecar["method"] == "finetune":
+        backbone, model = finetuning.load_model(run_dir / "models" / name)[0], None
+    else:
+        backbone, model = _fit_anew(run_dir, sidecar)
+    threshold = confidence.confidence_threshold(table, TARGET_PRECISION)
+    return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **sidecar})
+
+
+def name_cities(predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None) -> pd.DataFrame:
+    """Name the city of each photo, or say "none of these", or why the file can't be read.
+
+    Args:
+        paths: photos, or folders that are searched for photos.
+        min_confidence: probability below which no city is named; None takes the one set on validation photos.
+
+    Returns:
+        file, answer, confidence, first_5 ("city 41 %, ..."), fault (null for a good file), method, origin; one row a
+        file, in order.
+
+    Raises:
+        FileNotFoundError: if there is no photo at all. ValueError: for a `min_confidence` that is no probability.
+    """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence is a probability from 0 to 1, found {min_confidence}")
+    files = _files(paths)
+    faults = check_photos(files)
+    good = files[faults.isna()]
+    lowest = predictor.threshold if min_confidence is None else min_confidence
+    table = pd.DataFrame({"file": files, "answer": None, "confidence": np.nan, "first_5": None, "fault": faults})
+    if len(good):
+        shares, names = predictor.probabilities(good), predictor.cities["city"].to_numpy()
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :5]
+        highest = shares.max(axis=1)
+        table.loc[good.index, "answer"] = np.where(highest >= lowest, names[best[:, 0]], NONE_OF_THESE)
+        table.loc[good.index, "confidence"] = highest
+        table.loc[good.index, "first_5"] = [
+            ", ".join(f"{names[i]} {row[i]:.0%}" for i in order) for row, order in zip(shares, best, strict=True)
+        ]
+    return table.assign(method=predictor.sidecar["name"], origin=predictor.sidecar["origin"])
+
+
+def describe_threshold(predictor: Predictor, min_confidence: float | None = None) -> str:
+    """Say in a sentence from which confidence a city is named, and why none is where none is."""
+    if min_confidence is not None:
+        return f"A city is named from a confidence of {min_confidence:.0%}, as asked."
+    if np.isfinite(predictor.threshold):
+        right = f"{TARGET_PRECISION:.0%} of the validation photos beyond it were right"
+        return f"A city is named from a confidence of {predictor.threshold:.0%}: {right}."
+    why = f"at no confidence were {TARGET_PRECISION:.0%} of the validation photos right"
+    return f"No city is named: {why}. --min-confidence P names the likeliest all the same."
+
+
+def _files(paths: Sequence[Path]) -> pd.Series:
+    files: list[str] = []
+    for path in map(Path, paths):
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        files += map(str, inside)
+    if not files:
+        raise FileNotFoundError(f"no photo under {', '.join(map(str, paths))}; expected {' '.join(IMAGE_SUFFIXES)}")
+    return pd.Series(files, dtype="str")
+
+
+def _fit_anew(run_dir: Path, sidecar: dict[str, Any]) -> tuple[backbones.Backbone, frozen.Classifier]:
+    """Fit a classifier anew on the very features that it learnt from, in seconds; return their network and it."""
+    sample = tables.read_table(run_dir / "sample.parquet", "sample")
+    settings = sidecar["settings"]
+    if "store" not in settings:
+        raise ValueError(
+            f"the predictions of {sidecar['method']} on {sidecar['backbone']} in {run_dir} do not say which features "
+            "they come from: run notebook 05_knn_svm again"
+        )
+    store = features.open_store(run_dir / "features" / settings["store"], sample)
+    model = frozen.fit(frozen.build(sidecar["method"], settings), sample, store.rows, sidecar["protocol"])
+    return backbones.load(**store.key["made_with"]), model

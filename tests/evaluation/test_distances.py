@@ -1,0 +1,38 @@
+"""Errors in kilometres, held against plain loops."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoutils.evaluation import distances
+from geoutils.geo import great_circle_km
+from makers.scores import CITIES, make_sample, only_test, predicted
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def sample(rng):
+    return make_sample(rng)
+
+
+def test_errors_run_from_the_photo_to_the_predicted_centre(sample, rng):
+    table = predicted(sample, rng)
+    errors = distances.error_km(table, CITIES, sample)
+    assert errors.index.tolist() == only_test(table)["photo_id"].tolist()
+    photos, cities = sample.set_index("photo_id"), CITIES.set_index("city_id")
+    for photo, city in only_test(table).set_index("photo_id")["predicted"].head(20).items():
+        a, b = photos.loc[photo], cities.loc[city]
+        expected = great_circle_km(a["latitude"], a["longitude"], b["latitude"], b["longitude"])
+        assert errors[photo] == pytest.approx(float(expected))
+    with pytest.raises(ValueError, match="160 photos have no position in the sample"):
+        distances.error_km(table, CITIES, sample.head(100))
+
+
+def test_an_error_at_a_threshold_is_within_it():
+    shares = distances.within_thresholds(pd.Series([0.5, 25.0, 25.1, 3_000.0]))
+    assert shares["threshold_km"].tolist() == [1, 25, 200, 750, 2_500]
+    assert shares["share"].tolist() == [0.25, 0.5, 0.75, 0.75, 0.75]

@@ -1,0 +1,103 @@
+"""The recipe is Caffe's, and settings that make no sense are named."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from geoutils.methods import finetuning, recipe
+from geoutils.methods.recipe import TrainingConfig
+from geoutils.networks import backbones
+from geoutils.networks.weights import read
+
+
+@pytest.fixture
+def config(sample, tmp_path) -> TrainingConfig:
+    return TrainingConfig(
+        sample=str(tmp_path / "sample.parquet"),
+        folder=str(tmp_path / "model"),
+        backbone="torchvision/mobilenet_v3_small",  # has dropout and batch norm, and is fast
+        weights="random",
+        size=32,
+        epochs=3,
+        batch_size=8,
+        learning_rate=0.01,
+        workers=0,
+    )
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return read(folder / "model.safetensors")
+
+
+def test_groups_follow_caffe_s_recipe(config):
+    network = backbones.load("torchvision/alexnet", weights_from="random", num_classes=5).network
+    found = {}
+    for group in recipe.parameter_groups(network, config, network.new_layers()):
+        for parameter in group["params"]:
+            found[id(parameter)] = group["rate"], group["weight_decay"]
+    rates = {name: found[id(parameter)] for name, parameter in network.named_parameters()}
+    assert len(rates) == len(found)
+    assert rates["trunk.features.0.weight"] == (1.0, 5e-4)
+    assert rates["trunk.features.0.bias"] == (2.0, 0.0)
+    assert rates["classifier.weight"] == (10.0, 5e-4)
+    assert rates["classifier.bias"] == (20.0, 0.0)
+
+
+def test_from_scratch_all_layers_learn_alike(config, monkeypatch):
+    groups = []
+    monkeypatch.setattr(finetuning._Run, "fit", lambda run, _: groups.extend(run.optimizer.param_groups) or {}["stop"])
+    with pytest.raises(KeyError, match="stop"):
+        finetuning.finetune(config)
+    assert {group["rate"] for group in groups} == {1.0, 2.0}  # weights, biases
+
+
+def test_schedules_at_their_corners(config):
+    step = dataclasses.replace(config, schedule="step", step_epochs=2, gamma=0.1, learning_rate=1.0)
+    rates = [recipe.learning_rate(step, s, steps_per_epoch=5) for s in (0, 9, 10, 20)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.01])
+    cosine = dataclasses.replace(config, epochs=4, learning_rate=1.0)
+    assert [recipe.learning_rate(cosine, s, steps_per_epoch=5) for s in (0, 10, 20)] == pytest.approx([1, 0.5, 0])
+
+
+def test_auxiliary_losses_count_three_tenths_each():
+    labels = torch.tensor([0, 1])
+    logits = [torch.randn(2, 3) for _ in range(3)]
+    a, b, c = (recipe.loss_of(one, labels) for one in logits)
+    torch.testing.assert_close(recipe.loss_of(tuple(logits), labels), a + 0.3 * b + 0.3 * c)
+
+
+def test_config_file_with_a_misspelt_key_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("sample: s\nfolder: f\nlerning_rate: 1\n")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        recipe.read_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- sample\n- folder\n", "sample"])
+def test_config_file_that_is_no_mapping_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"c\.yaml: expected"):
+        recipe.read_config(tmp_path / "c.yaml")
+
+
+def test_number_that_yaml_takes_for_text_is_a_number(tmp_path):
+    (tmp_path / "c.yaml").write_text("sample: s\nfolder: f\nlearning_rate: 1e-3\n")
+    assert recipe.read_config(tmp_path / "c.yaml").learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", "fast"),
+        ("gamma", None),
+        ("epochs", 0),
+        ("batch_size", 2.5),
+        ("step_epochs", 0),
+        ("schedule", "linear"),
+        ("augment", "flip"),
+        ("protocol", "photos"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_named(config, field, value):
+    with pytest.raises(ValueError, match=rf"{field} must be .*found {value!r}"):
+        dataclasses.replace(config, **{field: value})

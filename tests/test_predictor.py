@@ -1,0 +1,121 @@
+"""A finished run names cities of new photos: calibrated, unsure where it should be, honest about where it learnt."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from geoutils import predictor, tables
+from geoutils.__main__ import SOME_UNREADABLE, main
+from geoutils.artifacts import read_json, write_json
+from geoutils.views import pages
+
+METHODS = ("svm-efficientnet_lite0-photo", "knn-efficientnet_lite0-user", "finetune-efficientnet_lite0-photo")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_of_test_photos_are_those_of_the_run(finished_run, method):
+    table, told = tables.read_predictions(finished_run / "predictions")[method]
+    sample = tables.read_table(finished_run / "sample.parquet", "sample").set_index("photo_id")
+    test = table[table["split"] == "test"].head(8)
+    loaded = predictor.load_predictor(finished_run, method, allow_synthetic=True)
+    found = predictor.name_cities(loaded, sample.loc[test["photo_id"], "path"].tolist(), min_confidence=0.0)
+    names = loaded.cities.set_index("city_id")["city"]
+    assert found["answer"].tolist() == test["predicted"].map(names).tolist()
+    np.testing.assert_allclose(found["confidence"], test["confidence"], atol=1e-3)
+    assert told["origin"] == found["origin"].iloc[0]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0-other", None])
+def test_the_store_that_was_learnt_from_is_opened_and_no_other_of_its_name(finished_run, tmp_path, name):
+    """A store of the same network at another size does not stand in, and an old sidecar says what to do."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run, ignore=shutil.ignore_patterns("*.npy", "html", "models"))
+    sidecar = run / "predictions" / f"{METHODS[0]}.json"
+    told = read_json(sidecar)
+    told["settings"].pop("store")
+    write_json(sidecar, {**told, "settings": {**told["settings"], **({"store": name} if name else {})}})
+    with pytest.raises((ValueError, FileNotFoundError), match=name or "05_knn_svm"):
+        predictor.load_predictor(run, METHODS[0], allow_synthetic=True)
+
+
+def test_page_of_good_and_bad_files_is_written_without_a_warning(tmp_path):
+    rows = {"file": ["a", "b"], "answer": ["Rome", None], "confidence": [0.5, np.nan], "fault": [None, "unreadable"]}
+    table = pd.DataFrame(rows).assign(first_5="", method="svm", origin="photographs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = pages.write(table, tmp_path / "o.html").read_text()
+    assert "50 %" in page
+    assert "unreadable" in page
+    assert "nan" not in page
+
+
+def test_a_made_up_world_is_refused_unless_asked_for(finished_run):
+    with pytest.raises(ValueError, match="made-up drawings"):
+        predictor.load_predictor(finished_run)
+
+
+def test_below_the_threshold_it_names_no_city(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    loaded = predictor.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    sure, unsure = (predictor.name_cities(loaded, [tmp_path], min_confidence=c)["answer"][0] for c in (0.0, 1.0))
+    assert sure in set(loaded.cities["city"])
+    assert unsure == predictor.NONE_OF_THESE
+
+
+def test_by_default_the_threshold_of_the_validation_photos_holds_and_is_told(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    loaded = predictor.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    own = predictor.name_cities(loaded, [tmp_path], min_confidence=0.0)["confidence"][0]
+    for threshold, named in ((own - 0.01, True), (own + 0.01, False), (np.inf, False)):
+        asked = loaded._replace(threshold=threshold)
+        assert (predictor.name_cities(asked, [tmp_path])["answer"][0] != predictor.NONE_OF_THESE) == named
+        assert ("No city is named" in predictor.describe_threshold(asked)) == np.isinf(threshold)
+    with pytest.raises(ValueError, match="from 0 to 1, found 50"):
+        predictor.name_cities(loaded, [tmp_path], min_confidence=50)
+
+
+def test_upright_and_turned_photo_get_one_answer(finished_run, crops, tmp_path):
+    """A camera that stores a turned picture and says so in EXIF must not change the answer."""
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    crops[0].save(tmp_path / "a.png")
+    crops[0].transpose(Image.Transpose.ROTATE_180).save(tmp_path / "b.png", exif=exif)
+    loaded = predictor.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    found = predictor.name_cities(loaded, [tmp_path / "a.png", tmp_path / "b.png"])
+    assert found["first_5"][0] == found["first_5"][1]
+
+
+def test_command_counts_bad_files_and_still_predicts_the_good(finished_run, crops, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    crops[0].save(tmp_path / "photos/good.jpg")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no photo")
+    crops[1].save(tmp_path / "photos/<script>.jpg")
+    arguments = ["predict", str(tmp_path / "photos"), "--run", str(finished_run), "--method", METHODS[0]]
+    assert main([*arguments, "--allow-synthetic", "--out", str(tmp_path / "o.csv")]) == SOME_UNREADABLE
+    table = pd.read_csv(tmp_path / "o.csv")
+    assert len(table) == 3
+    assert table["fault"].notna().sum() == table["answer"].isna().sum() == 1
+    assert "1 of them unreadable" in capsys.readouterr().out
+    main([*arguments, "--allow-synthetic", "--out", str(tmp_path / "o.html")])
+    page = (tmp_path / "o.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "SYNTHETIC" in page
+    assert main(arguments) == 1
+    assert main([*arguments, "--allow-synthetic", "--out", "o.txt"]) == 1
+    assert ".csv or .html" in capsys.readouterr().err
+
+
+def test_nothing_finer_than_a_city_is_given(finished_run, crops, tmp_path):
+    crops[0].save(tmp_path / "a.jpg")
+    loaded = predictor.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    assert not {"latitude", "longitude"} & set(predictor.name_cities(loaded, [tmp_path]).columns)
+
+
+def test_no_photo_says_what_was_expected(finished_run, tmp_path):
+    loaded = predictor.load_predictor(finished_run, METHODS[0], allow_synthetic=True)
+    with pytest.raises(FileNotFoundError, match=r"\.jpg"):
+        predictor.name_cities(loaded, [tmp_path])
