@@ -16,7 +16,7 @@ from geoutils.networks import backbones
 
 NONE_OF_THESE = "none of these"
 # splits, that first which asks about photographers never seen
-PROTOCOL_PREFERENCE = ("user", "given", "photo", "place")
+PROTOCOL_PREFERENCE = ("user", "given", "photo")
 TARGET_PRECISION = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
 
 
@@ -56,20 +56,20 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
     """
     run_dir = Path(run_dir)
     found = tables.read_predictions(run_dir / "predictions")
-    usable = {name: both for name, both in found.items() if both[1]["method"] != "chance"}
+    usable = {name: both for name, both in found.items() if both[1]["kind"] != "none"}
     if not usable:
         raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
     name = method or findings.best_method(usable, PROTOCOL_PREFERENCE)
     if name not in usable:
         raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
     table, sidecar = usable[name]
-    if sidecar["origin"].startswith("SYNTHETIC") and not allow_synthetic:
+    if tables.made_up(sidecar["origin"]) and not allow_synthetic:
         raise ValueError(
             f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
             "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
         )
     cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[sidecar["class_ids"]]
-    if sidecar["method"] == "finetune":
+    if sidecar["kind"] == "network":
         backbone, model = finetuning.load_model(run_dir / "models" / name)[0], None
     else:
         backbone, model = _fit_anew(run_dir, sidecar)

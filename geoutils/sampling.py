@@ -1,7 +1,4 @@
-"""Splits and the balanced draw: which labelled photos are trained on, and which are tested on.
-
-Both follow hashes, so a photo falls on the same side whatever the row order and however the table grows.
-"""
+"""The balanced draw: so many photos a city and split, those first by hash, so that a larger draw holds a smaller."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from geoutils.splits import assign_split, available_protocols, hash_fractions
-from geoutils.tables import SPLITS, conform, ledger_row
+from geoutils.splits import PROTOCOLS, assign_split, available_protocols, hash_fractions
+from geoutils.tables import SPLITS, conform, drawn_protocols, ledger_row, split_of
 
 
 class Sample(NamedTuple):
@@ -51,9 +48,9 @@ def draw(
     seed: int = 0,
     **splitting: Any,
 ) -> pd.DataFrame:
-    """Return the photos that are drawn under some protocol, with a column `split_<protocol>` each.
+    """Return the photos that are drawn under some protocol, with its columns `split_<name>`.
 
-    A corpus's own split (`given`) is taken whole, since balancing it would make another split of it.
+    A corpus's own split is taken whole, since balancing it would make another split of it.
 
     Args:
         photos: of qualifying cities, as for `assign_split`.
@@ -62,8 +59,8 @@ def draw(
     """
     splits = pd.DataFrame(index=photos.index)
     for protocol in protocols:
-        split = assign_split(photos, protocol, seed=seed, **splitting)
-        splits[f"split_{protocol}"] = balance(photos, split, None if protocol == "given" else per_city, seed=seed)
+        for column, split in assign_split(photos, protocol, seed=seed, **splitting).items():
+            splits[column] = balance(photos, split, _wanted(per_city, column), seed=seed)
     return photos.assign(**splits)[splits.notna().any(axis=1)]
 
 
@@ -101,18 +98,24 @@ def draw_sample(
     ledger.append(ledger_row("drawn under some protocol", qualifying, len(drawn), "beyond the number a city and split"))
     drawn = drawn.assign(city=drawn["city_id"].map(cities.set_index("city_id")["city"]))
     table = conform(drawn.astype({"city_id": "int64"}), "sample")
-    short = [_shortfalls(table, protocol, None if protocol == "given" else per_city) for protocol in protocols]
+    short = [_shortfalls(table, protocol, per_city) for protocol in drawn_protocols(table)]
     return Sample(table, ledger, pd.concat(short, ignore_index=True))
 
 
 def split_counts(sample: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Count photos a city and split: rows are cities in the order of their names, columns train, val, test."""
-    counts = pd.crosstab(sample["city"], sample[f"split_{protocol}"])
+    counts = pd.crosstab(sample["city"], split_of(sample, protocol))
     return counts.reindex(columns=list(SPLITS), fill_value=0)
+
+
+def _wanted(per_city: Mapping[str, int | None] | None, column: str) -> Mapping[str, int | None] | None:
+    """Return the numbers a city and split of a column of splits; None, all there are, of a corpus's own."""
+    whole = {f"split_{name}" for name, protocol in PROTOCOLS.items() if protocol.whole}
+    return None if column in whole else per_city
 
 
 def _shortfalls(table: pd.DataFrame, protocol: str, per_city: Mapping[str, int | None] | None) -> pd.DataFrame:
     counts = split_counts(table, protocol).stack().rename_axis(["city", "split"]).rename("found").reset_index()
-    wanted = counts["split"].map(per_city or {}).astype("float64")
+    wanted = counts["split"].map(_wanted(per_city, f"split_{protocol}") or {}).astype("float64")
     short = counts.assign(protocol=protocol, wanted=wanted)[counts["found"] < wanted]
     return short.astype({"wanted": "int64"})[["protocol", "city", "split", "wanted", "found"]]

@@ -19,10 +19,9 @@ from geoutils import readers, sampling, splits
 from geoutils.artifacts import atomic_path
 from geoutils.cities import eligible_cities, label_cities, load_gazetteer, non_overlapping
 from geoutils.readers.checks import Reading
-from geoutils.tables import PROTOCOLS, conform, ledger_row, write_csv, write_ledger, write_table
+from geoutils.tables import conform, ledger_row, write_csv, write_ledger, write_table
 
 BATCH_ROWS = 500_000  # some 300 MB while they are worked on
-STREAMABLE = tuple(protocol for protocol in PROTOCOLS if protocol != "given")
 Work = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -48,14 +47,14 @@ def draw_streamed(
 ) -> Drawn:
     """Label, count and draw in memory that grows with the sample, not with the corpus.
 
-    What a sample takes whole is held whole: a corpus's own split, which is why `given` is drawn only if asked for, or
-    what `per_city` sets no number for.
+    What a sample takes whole is held whole: a corpus's own split, which is therefore drawn only if asked for, or what
+    `per_city` sets no number for.
 
     Args:
         photos: a Parquet file or a folder of them, or batches of a photo table; ids are unique in all.
         cities: that do not overlap, as `cities.non_overlapping` gives them.
         radius_km: as for `label_cities`. min_photos, max_cities: as for `eligible_cities`.
-        protocols: those to draw; None draws all that the photos allow but `given`.
+        protocols: those to draw; None draws all that the photos allow but a corpus's own.
         per_city, splitting (shares, seed, block_degrees): as for `draw_sample`.
         cluster: address of a dask.distributed scheduler whose workers see the same files; None: this process.
 
@@ -64,7 +63,7 @@ def draw_streamed(
             batches.
     """
     label = partial(_labelled, cities=cities, radius_km=radius_km)
-    surveying = partial(survey, protocols=STREAMABLE if protocols is None else protocols, **splitting)
+    surveying = partial(survey, protocols=_streamable() if protocols is None else protocols, **splitting)
     surveyed = _reduce(photos, label, surveying, cluster)
     in_cities = surveyed.loc[surveyed["city_id"].notna(), "photos"]
     total, labelled = int(surveyed["photos"].sum()), int(in_cities.sum())
@@ -74,7 +73,7 @@ def draw_streamed(
         most = in_cities.max() if labelled else 0
         raise ValueError(f"no city has {min_photos:,} photos, the largest has {most:,}: lower min_photos")
     deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])].drop_duplicates("photo_id")
-    protocols = splits.available_protocols(deciding, protocols, among=STREAMABLE, **splitting)
+    protocols = splits.available_protocols(deciding, protocols, among=_streamable(), **splitting)
     drawing = {"protocols": protocols, "per_city": per_city, **splitting}
     held = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
     chosen = counts.merge(cities, on="city_id")
@@ -123,7 +122,7 @@ def sample_corpus(
     return drawn
 
 
-def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **splitting: Any) -> pd.DataFrame:
+def survey(photos: pd.DataFrame, *, protocols: Sequence[str], **splitting: Any) -> pd.DataFrame:
     """Count a city's photos, and keep those few that decide how the others are split.
 
     One photo of each city and split tells, under each protocol, whether the city has both sides and a validation of
@@ -143,8 +142,8 @@ def survey(photos: pd.DataFrame, *, protocols: Sequence[str] = PROTOCOLS, **spli
     photos["photos"] = total.where(keep, 0)
     known = photos[photos["city_id"].notna()]
     for protocol in protocols:
-        split = splits.assign_split(known, protocol, **splitting)
-        keep[known.index] |= ~pd.concat([known["city_id"], split], axis=1).duplicated()
+        for _, split in splits.assign_split(known, protocol, **splitting).items():
+            keep[known.index] |= ~pd.concat([known["city_id"], split], axis=1).duplicated()
     return photos[keep]
 
 
@@ -161,6 +160,11 @@ def keep_drawn(photos: pd.DataFrame, *, deciding: pd.DataFrame, **drawing: Any) 
     others = deciding.drop(index=deciding.index[place[place >= 0]])
     drawn = sampling.draw(pd.concat([photos, others], ignore_index=True), **drawing)
     return photos[(place >= 0) | photos.index.isin(drawn.index)]
+
+
+def _streamable() -> list[str]:
+    """Name the protocols that need not be held whole."""
+    return [name for name, protocol in splits.PROTOCOLS.items() if not protocol.whole]
 
 
 def _labelled(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float) -> pd.DataFrame:

@@ -1,44 +1,51 @@
-"""The three tables that modules exchange: their schemas, checked reading and writing, the row ledger.
+"""The tables that modules exchange: their schemas, checked reading and writing, the row ledger.
 
 `pandera` is imported late: importing `geoutils` and its light modules stays fast.
 """
 
 import functools
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from geoutils.artifacts import atomic_path, read_json, write_json
+from geoutils.artifacts import atomic_path, read_json
 
 SYNTHETIC = "synthetic"  # the `source` of every made-up photo
 SPLITS = ("train", "val", "test")
-PROTOCOLS = ("photo", "user", "place", "given")
 MIN_TEST_PHOTOS = 20  # test photos below which a city gets no rank, colour or claim
+MOST_SOURCES = 4  # named in an origin
 
 _NUMBER = "float64"
 # dtype, nullable, allowed values or range
 _TEXT, _TEXT_OR_NULL, _CITY = ("str", False, None), ("str", True, None), ("int64", False, None)
 _POSITION = {"latitude": (_NUMBER, False, (-90, 90)), "longitude": (_NUMBER, False, (-180, 180))}
+_TIME = ("datetime64[ns]", True, None)
 PHOTO_COLUMNS = {
-    "photo_id": _TEXT,  # unique, in all three
+    "photo_id": _TEXT,  # unique, in every table
     "path": _TEXT_OR_NULL,  # absolute; null where a corpus has positions but no image
     **_POSITION,
     "user_id": _TEXT_OR_NULL,
-    "taken_at": ("datetime64[ns]", True, None),
+    "taken_at": _TIME,
     "keyword": _TEXT_OR_NULL,
     "partition": _TEXT_OR_NULL,
     "license": _TEXT_OR_NULL,
+    "url": _TEXT_OR_NULL,  # where the image can be fetched
     "source": _TEXT,
 }
+LABEL_COLUMNS = {"photo_id": _TEXT, "city_id": ("Int64", True, None)}  # null: in no city
+SPLIT_COLUMNS = "split_.+"  # one a protocol, by its name: an open set
 SAMPLE_COLUMNS = {
     "photo_id": _TEXT,
     "path": _TEXT,
     **_POSITION,
     "user_id": _TEXT_OR_NULL,
+    "taken_at": _TIME,
+    "source": _TEXT,
     "city_id": _CITY,
     "city": _TEXT,
-    **{f"split_{protocol}": ("str", True, SPLITS) for protocol in PROTOCOLS},
-    "source": _TEXT,
+    SPLIT_COLUMNS: ("str", True, SPLITS),  # null: the protocol left the photo out
 }
 PREDICTION_COLUMNS = {
     "photo_id": _TEXT,
@@ -47,19 +54,28 @@ PREDICTION_COLUMNS = {
     "top5": ("object", False, None),  # lists of city_id, best first, the first equal to `predicted`
     "confidence": (_NUMBER, False, None),
     "split": ("str", False, ("val", "test")),
+    "latitude": (_NUMBER, True, (-90, 90)),  # of the guess; null unless the method answers with a position
+    "longitude": (_NUMBER, True, (-180, 180)),
 }
+_COLUMNS = {
+    "photos": PHOTO_COLUMNS,
+    "labels": LABEL_COLUMNS,
+    "sample": SAMPLE_COLUMNS,
+    "predictions": PREDICTION_COLUMNS,
+}
+_WRITERS = {"photos": "01_photos", "labels": "02_cities", "sample": "03_sample"}  # notebooks
 
 
 @functools.cache
 def _schema(kind: str):
     import pandera.pandas as pa
 
-    columns = {"photos": PHOTO_COLUMNS, "sample": SAMPLE_COLUMNS, "predictions": PREDICTION_COLUMNS}[kind]
     described = {}
-    for name, (dtype, nullable, allowed) in columns.items():
+    for name, (dtype, nullable, allowed) in _COLUMNS[kind].items():
         check = allowed and (pa.Check.in_range(*allowed) if dtype == _NUMBER else pa.Check.isin(allowed))
-        unique, coerce = name == "photo_id", dtype != "object"
-        described[name] = pa.Column(dtype, check, nullable=nullable, unique=unique, coerce=coerce)
+        how = {"nullable": nullable, "unique": name == "photo_id", "coerce": dtype != "object"}
+        pattern = {"regex": True, "required": False} if name == SPLIT_COLUMNS else {}
+        described[name] = pa.Column(dtype, check, **how, **pattern)
     return pa.DataFrameSchema(described, strict=True)
 
 
@@ -68,7 +84,7 @@ def conform(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
     Args:
         table: any index; extra columns are dropped.
-        kind: "photos", "sample" or "predictions".
+        kind: "photos", "labels", "sample" (which keeps all columns `split_<name>`) or "predictions".
 
     Raises:
         ValueError: naming the columns and rows that break the schema.
@@ -76,7 +92,8 @@ def conform(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     import pandera.errors
 
     schema = _schema(kind)
-    wanted = list(schema.columns)
+    splits = [name for name in table.columns if re.fullmatch(SPLIT_COLUMNS, name)]
+    wanted = [own for name in schema.columns for own in (splits if name == SPLIT_COLUMNS else [name])]
     absent = [name for name in wanted if name not in table.columns]
     required = [name for name in absent if not schema.columns[name].nullable]
     if required:
@@ -105,7 +122,7 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.exists():
-        writer = {"photos": "01_photos", "sample": "03_sample", "predictions": "05_knn_svm or 06_finetune"}[kind]
+        writer = _WRITERS.get(kind, "05_knn_svm or 06_finetune")
         raise FileNotFoundError(f"{path} is not there yet; notebook {writer} writes it: run that first")
     return conform(pd.read_parquet(path), kind)
 
@@ -127,13 +144,9 @@ def predictions_name(method: str, backbone: str, protocol: str) -> str:
     return "-".join(part.replace("/", "_") for part in (method, backbone, protocol))
 
 
-def write_predictions(table: pd.DataFrame, sidecar: dict, folder: Path, name: str) -> None:
-    """Write `folder/name.parquet` and its sidecar `name.json`, the sidecar last: both or neither count."""
-    path, beside = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.json"
-    with atomic_path(path) as temporary:
-        conform(table, "predictions").to_parquet(temporary, index=False)
-        beside.unlink(missing_ok=True)  # what is killed from here on has no sidecar, rather than an older table's
-    write_json(beside, sidecar)
+def read_scores(folder: Path, name: str) -> np.ndarray:
+    """Read all scores of a predictions file, float32 (n, classes): rows of its table, columns its `class_ids`."""
+    return np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
 
 
 def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
@@ -152,20 +165,42 @@ def origin(table: pd.DataFrame) -> str:
         "SYNTHETIC: made-up photos" or "photographs: <sources>".
     """
     sources = sorted(table["source"].unique())
-    return "SYNTHETIC: made-up photos" if SYNTHETIC in sources else "photographs: " + ", ".join(sources)
+    if SYNTHETIC in sources:
+        return "SYNTHETIC: made-up photos"
+    more = f" and {len(sources) - MOST_SOURCES} others" if len(sources) > MOST_SOURCES else ""
+    return "photographs: " + ", ".join(sources[:MOST_SOURCES]) + more
+
+
+def made_up(origin: str) -> bool:
+    """Tell whether an origin is that of made-up photos, whose numbers are no results."""
+    return origin.startswith("SYNTHETIC")
+
+
+def join_labels(photos: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Return a photo table with the `city_id` of its labels; raise if they speak of other photos."""
+    if set(labels["photo_id"]) != set(photos["photo_id"]):
+        raise ValueError("labels.parquet speaks of other photos than photos.parquet: run 02_cities again")
+    return photos.merge(labels, on="photo_id", validate="1:1")
 
 
 def drawn_protocols(sample: pd.DataFrame) -> list[str]:
-    """Name the protocols that a sample was drawn under."""
-    return [protocol for protocol in PROTOCOLS if sample[f"split_{protocol}"].notna().any()]
+    """Name the protocols that a sample was drawn under, in the order of its columns."""
+    drawn = [name for name in sample.columns if re.fullmatch(SPLIT_COLUMNS, name) and sample[name].notna().any()]
+    return [name.removeprefix("split_") for name in drawn]
+
+
+def split_of(sample: pd.DataFrame, protocol: str) -> pd.Series:
+    """Return each photo's side under a protocol (train, val, test or null); raise if it was not drawn."""
+    if protocol not in (drawn := drawn_protocols(sample)):
+        raise ValueError(f"the sample has no split by protocol {protocol!r}; it was drawn under {drawn}")
+    return sample[f"split_{protocol}"]
 
 
 def split_rows(sample: pd.DataFrame, protocol: str, split: str) -> pd.DataFrame:
     """Return the rows of a sample that a protocol puts in one split; raise if there are none."""
-    rows = sample[sample[f"split_{protocol}"] == split]
+    rows = sample[split_of(sample, protocol) == split]
     if rows.empty:
-        drawn = drawn_protocols(sample)
-        raise ValueError(f"the sample has no {split} photos under protocol {protocol!r}; it was drawn under {drawn}")
+        raise ValueError(f"the sample has no {split} photos under protocol {protocol!r}: draw it with some")
     return rows
 
 

@@ -15,6 +15,7 @@ from geoutils.evaluation import accuracy
 from geoutils.methods import predictions
 from geoutils.views import plots
 from geoutils.views.canvas import save
+from makers.scores import told
 
 README = (ROOT / "README.md").read_text()
 ALIKE = 2.5  # of 255: what another machine's fonts may change in the mean of a tile
@@ -55,10 +56,10 @@ def test_a_real_runs_tables_stand_beside_the_samples_under_its_name(tmp_path):
         split = np.repeat(["val", "test"], 40)
         scores = np.random.default_rng(0).random((80, 2))
         table = predictions.predictions_table(ids, np.resize([1, 2], 80), scores, [1, 2], split)
-        told = {"method": "svm", "backbone": "x", "weights": "w", "protocol": protocol, "origin": "photographs: own"}
-        tables.write_predictions(table, told, run / "predictions", f"svm-x-{protocol}")
+        sidecar = told("svm", protocol, class_ids=[1, 2])
+        predictions.write_predictions(table, scores, sidecar, run / "predictions", f"svm-x-{protocol}")
         found[protocol] = table
-    row = {**told, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_test": 40, "paper": np.nan}
+    row = {**told(), "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_test": 40, "paper": np.nan}
     tables.write_csv(pd.DataFrame([row]), run / "results/table1.csv")
     tables.write_csv(accuracy.per_city(found["photo"], cities), run / "results/per_city.csv")
     tables.write_csv(accuracy.confusion(found["photo"], cities).reset_index(), run / "results/confusion.csv")

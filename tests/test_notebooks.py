@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -61,6 +62,18 @@ def test_run_leaves_what_is_promised(finished_run):
         assert (finished_run / name).exists(), name
     for pattern in ("predictions/*.parquet", "figures/*.png", "maps/*.html", "notebooks/*.html", "ledger/*.csv"):
         assert list(finished_run.glob(pattern)), pattern
+
+
+def test_figures_and_maps_carry_no_notebooks_number(finished_run):
+    for folder in ("figures", "maps"):
+        assert not [path.name for path in (finished_run / folder).iterdir() if path.name[0].isdigit()]
+
+
+def test_every_predictions_file_has_all_its_scores(finished_run):
+    for name, (table, sidecar) in tables.read_predictions(finished_run / "predictions").items():
+        scores, class_ids = tables.read_scores(finished_run / "predictions", name), np.array(sidecar["class_ids"])
+        assert (scores.dtype, scores.shape) == (np.float32, (len(table), len(class_ids)))
+        assert (class_ids[scores.argmax(axis=1)] == table["predicted"]).all()
 
 
 def test_table1_has_every_method_and_says_that_photos_are_made_up(finished_run):

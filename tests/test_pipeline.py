@@ -1,5 +1,7 @@
 """Profiles: what is wrong is refused before any work; a failed run says where and goes on from there."""
 
+import shutil
+
 import nbformat
 import pytest
 
@@ -79,6 +81,15 @@ def test_photos_that_were_added_are_read(tmp_path):
     before = pipeline._inputs(profile)
     (tmp_path / "new.jpg").touch()
     assert pipeline._inputs(profile) != before
+
+
+@pytest.mark.parametrize("changed", ["readers/__init__.py", "views/__init__.py", "views/templates/base.html"])
+def test_a_change_of_any_file_of_the_package_is_noticed(tmp_path, monkeypatch, changed):
+    package = shutil.copytree(ROOT / "geoutils", tmp_path / "geoutils")
+    monkeypatch.setattr(pipeline, "PACKAGE", package)
+    before = pipeline._package_files()
+    (package / changed).write_text("another")
+    assert pipeline._package_files() != before
 
 
 def test_the_repository_is_no_run_folder():

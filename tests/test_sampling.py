@@ -40,7 +40,7 @@ def small_cities(seed: int) -> pd.DataFrame:
 
 
 def test_larger_draw_contains_the_smaller(photos):
-    split = splits.assign_split(photos, "photo")
+    split = splits.assign_split(photos, "photo")["split_photo"]
     small = sampling.balance(photos, split, {"train": 10, "val": 2, "test": 5})
     large = sampling.balance(photos, split, {"train": 30, "val": 6, "test": 9})
     assert set(small.dropna().index) < set(large.dropna().index)
@@ -48,7 +48,7 @@ def test_larger_draw_contains_the_smaller(photos):
 
 
 def test_none_for_one_split_means_all_there_are(photos):
-    split = splits.assign_split(photos, "photo")
+    split = splits.assign_split(photos, "photo")["split_photo"]
     kept = sampling.balance(photos, split, {"train": 5, "val": 2, "test": None})
     assert (kept == "test").sum() == (split == "test").sum()
     assert (kept == "train").sum() == 3 * 5

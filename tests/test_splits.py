@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoutils import sampling, splits
+from geoutils import sampling, splits, tables
 from makers.scores import THREE_CITIES
 
 
@@ -27,6 +27,11 @@ def photos() -> pd.DataFrame:
     )
 
 
+def assigned(photos: pd.DataFrame, protocol: str, **settings) -> pd.Series:
+    """The one column of a protocol that gives one."""
+    return splits.assign_split(photos, protocol, **settings)[f"split_{protocol}"]
+
+
 def small_cities(seed: int) -> pd.DataFrame:
     """Return 48 photos of four cities, which have 1, 2, 3 and 4 users and as many blocks."""
     rng = np.random.default_rng(seed)
@@ -42,7 +47,7 @@ def small_cities(seed: int) -> pd.DataFrame:
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
 def test_split_ignores_row_order_and_growth(photos, protocol):
     few, many = photos.head(1_500), photos.sample(frac=1.0, random_state=1)
-    a, b = splits.assign_split(few, protocol), splits.assign_split(many, protocol)
+    a, b = assigned(few, protocol), assigned(many, protocol)
     pd.testing.assert_series_equal(a, b.loc[few.index])
 
 
@@ -58,7 +63,7 @@ def test_in_small_cities_only_what_the_docstring_names_moves_with_growth(protoco
         sides = pd.Series(np.digitize(hashed, [0.25, 0.5]), few.index).groupby(few["city_id"]).agg(set)
         wanted = {0, 1, 2} if protocol == "place" else {1}
         settled = few["city_id"].map(sides.map(wanted.issubset)).astype(bool)
-        a, b = (splits.assign_split(table, protocol, shares=shares, seed=seed) for table in (few, many))
+        a, b = (assigned(table, protocol, shares=shares, seed=seed) for table in (few, many))
         pd.testing.assert_series_equal(a[settled], b.loc[few.index][settled])
         if protocol != "place":
             assert ((a == "test") == (b.loc[few.index] == "test")).all()
@@ -68,19 +73,19 @@ def test_in_small_cities_only_what_the_docstring_names_moves_with_growth(protoco
 
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
 def test_split_meets_the_shares(photos, protocol):
-    split = splits.assign_split(photos, protocol, shares={"val": 0.2, "test": 0.3})
+    split = assigned(photos, protocol, shares={"val": 0.2, "test": 0.3})
     shares = split.value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.3, abs=0.08)
     assert shares["val"] == pytest.approx(0.2, abs=0.08)
 
 
 def test_split_by_user_shares_no_user(photos):
-    split = splits.assign_split(photos, "user")
+    split = assigned(photos, "user")
     assert photos.groupby("user_id").apply(lambda rows: split[rows.index].nunique()).max() == 1
 
 
 def test_split_by_place_shares_no_block(photos):
-    split = splits.assign_split(photos, "place")
+    split = assigned(photos, "place")
     blocks = splits.place_blocks(photos["latitude"], photos["longitude"])
     assert split.groupby(blocks).nunique().max() == 1
 
@@ -90,7 +95,7 @@ def test_validation_is_cut_by_whole_users_and_blocks_where_train_has_two(protoco
     cut = 0
     for seed in range(40):
         photos = small_cities(seed)
-        split = splits.assign_split(photos, protocol, shares={"val": 0.1, "test": 0.2}, seed=seed)
+        split = assigned(photos, protocol, shares={"val": 0.1, "test": 0.2}, seed=seed)
         learnt = photos[split != "test"].assign(split=split)
         for _, city in learnt.groupby("city_id"):
             if len(set(city[group])) > 1:
@@ -111,7 +116,7 @@ def test_two_blocks_a_city_are_always_torn_apart():
                 "city_id": 1,
             }
         )
-        split = splits.assign_split(photos, "place", seed=seed)
+        split = assigned(photos, "place", seed=seed)
         test = split == "test"
         assert test[:20].all() != test[20:].all()
         assert test.sum() == 20
@@ -121,24 +126,24 @@ def test_two_blocks_a_city_are_always_torn_apart():
 def test_the_only_block_of_a_city_is_trained_on(photos):
     photos.loc[photos["city_id"] == 2, ["latitude", "longitude"]] = 20.0
     for seed in range(8):
-        split = splits.assign_split(photos, "place", seed=seed)
+        split = assigned(photos, "place", seed=seed)
         assert "test" not in set(split[photos["city_id"] == 2])
 
 
 def test_seeds_give_other_splits(photos):
-    a, b = (splits.assign_split(photos, "photo", seed=seed) for seed in (0, 1))
+    a, b = (assigned(photos, "photo", seed=seed) for seed in (0, 1))
     assert (a != b).mean() > 0.3
 
 
 def test_unknown_users_are_left_out(photos):
     photos.loc[:99, "user_id"] = None
-    split = splits.assign_split(photos, "user")
+    split = assigned(photos, "user")
     assert split[:100].isna().all()
     assert split[100:].notna().all()
 
 
 def test_given_val_is_the_test_where_there_is_no_test(photos):
-    split = splits.assign_split(photos, "given")
+    split = assigned(photos, "given")
     assert ((split == "test") == (photos["partition"] == "val")).all()
     assert (split == "val").sum() > 0
 
@@ -174,7 +179,7 @@ def test_an_impossible_protocol_names_what_is_missing(photos, lost, protocol):
 @pytest.mark.parametrize("wrong", [{"block_degrees": 0}, {"block_degrees": float("nan")}, {"shares": {"test": 0.2}}])
 def test_settings_that_split_nothing_are_refused_by_name(photos, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
-        splits.assign_split(photos, "place", **wrong)
+        assigned(photos, "place", **wrong)
 
 
 def test_blocks_are_square_at_any_latitude():
@@ -185,3 +190,25 @@ def test_blocks_are_square_at_any_latitude():
         block = splits.place_blocks(pd.Series(latitude, index=longitude.index), longitude)
         inner = longitude[block == block[10_000]]
         assert great_circle_km(latitude, inner.min(), latitude, inner.max()) == pytest.approx(1.11, rel=0.02)
+
+
+def by_half(photos: pd.DataFrame, *, shares, seed, **_) -> pd.DataFrame:
+    """A protocol of two columns: what the one tests on, the other trains on."""
+    order = splits.hash_fractions(photos["photo_id"], seed=seed, purpose="halves")
+    sides = {"split_half a": order < 0.5, "split_half b": order >= 0.5}
+    return pd.DataFrame({name: np.where(test, "test", "train") for name, test in sides.items()}, photos.index)
+
+
+def test_a_registered_protocol_of_several_columns_is_drawn_as_any_other(photos, monkeypatch):
+    monkeypatch.setitem(splits.PROTOCOLS, "halves", splits.Protocol(by_half, "two halves, each in turn", "halves"))
+    assert "halves" in splits.available_protocols(photos)
+    per_city = {"train": 40, "val": 0, "test": 30}
+    sample = sampling.draw_sample(photos, THREE_CITIES, protocols=["photo", "halves"], per_city=per_city)
+    assert tables.drawn_protocols(sample.table) == ["photo", "half a", "half b"]
+    for name in ("half a", "half b"):
+        counts = sampling.split_counts(sample.table, name)
+        assert (counts[["train", "val", "test"]] == [40, 0, 30]).all(axis=None)
+    halves = splits.assign_split(photos, "halves")
+    assert ((halves["split_half a"] == "test") == (halves["split_half b"] == "train")).all()
+    with pytest.raises(ValueError, match=r"'halves' leaves 0 \(halves\?\)"):
+        splits.available_protocols(photos.head(1), ["halves"])

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from geoutils import tables
+from geoutils.artifacts import write_json
 
 PHOTO = {"photo_id": "a", "path": "/x.jpg", "latitude": 1.0, "longitude": 2.0, "source": "own"}
 
@@ -32,6 +33,8 @@ def test_photo_table_survives_the_round_trip(tmp_path):
         ("photos", {**PHOTO, "longitude": float("nan")}, "longitude"),
         ("photos", {k: v for k, v in PHOTO.items() if k != "source"}, "source"),
         ("predictions", {**PREDICTION, "split": "train"}, "split"),
+        ("predictions", {**PREDICTION, "latitude": -91.0, "longitude": 0.0}, "latitude"),
+        ("labels", {"photo_id": "a", "city_id": "Rome"}, "city_id"),
     ],
 )
 def test_broken_table_is_refused_by_the_column_s_name(kind, row, fault):
@@ -49,21 +52,14 @@ def test_missing_table_names_the_notebook_that_writes_it(tmp_path):
         tables.read_table(tmp_path / "sample.parquet", "sample")
 
 
-def test_predictions_keep_order_and_sidecar(tmp_path):
-    table = pd.DataFrame([PREDICTION, {**PREDICTION, "photo_id": "b", "top5": [1, 2]}])
-    tables.write_predictions(table, {"method": "knn"}, tmp_path, "knn-photo")
-    ((name, (read, sidecar)),) = tables.read_predictions(tmp_path).items()
-    assert (name, sidecar) == ("knn-photo", {"method": "knn"})
-    assert [list(top) for top in read["top5"]] == [[2, 1], [1, 2]]
-
-
 def test_predictions_without_a_sidecar_do_not_count(tmp_path):
     tables.write_table(pd.DataFrame([PREDICTION]), tmp_path / "half.parquet", "predictions")
     assert tables.read_predictions(tmp_path) == {}
 
 
 def test_what_a_killed_write_left_is_not_read(tmp_path):
-    tables.write_predictions(pd.DataFrame([PREDICTION]), {}, tmp_path, "knn")
+    tables.write_table(pd.DataFrame([PREDICTION]), tmp_path / "knn.parquet", "predictions")
+    write_json(tmp_path / "knn.json", {})
     tables.write_ledger([tables.ledger_row("read", 1, 1)], tmp_path, "01_photos")
     (tmp_path / ".knn.1a2b3c4d.json").write_text("{")
     (tmp_path / "ledger" / ".01_photos.1a2b3c4d.csv").write_text("step,rows_in\n")
@@ -71,21 +67,42 @@ def test_what_a_killed_write_left_is_not_read(tmp_path):
     assert tables.read_ledger(tmp_path)["notebook"].tolist() == ["01_photos"]
 
 
-def test_predictions_killed_half_way_have_no_older_sidecar(tmp_path, monkeypatch):
-    table = pd.DataFrame([PREDICTION])
-    tables.write_predictions(table, {"seed": 0}, tmp_path, "knn")
-    with pytest.raises(ValueError, match="predictions"):  # what is refused leaves the older pair
-        tables.write_predictions(table.drop(columns="split"), {"seed": 1}, tmp_path, "knn")
-    assert tables.read_predictions(tmp_path)["knn"][1] == {"seed": 0}
-    monkeypatch.setattr(tables, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        tables.write_predictions(table, {"seed": 1}, tmp_path, "knn")
-    assert tables.read_predictions(tmp_path) == {}
+def test_labels_are_a_city_or_none_and_speak_of_the_very_photos(tmp_path):
+    photos = tables.conform(pd.DataFrame([{**PHOTO, "photo_id": name} for name in "abc"]), "photos")
+    labels = photos.assign(city_id=pd.array([7, None, 7], dtype="Int64")).sample(frac=1, random_state=0)
+    tables.write_table(labels, tmp_path / "labels.parquet", "labels")
+    read = tables.read_table(tmp_path / "labels.parquet", "labels")
+    assert list(read.columns) == ["photo_id", "city_id"]
+    joined = tables.join_labels(photos, read)
+    assert joined["photo_id"].tolist() == ["a", "b", "c"]
+    assert joined["city_id"].tolist() == [7, pd.NA, 7]
+    with pytest.raises(ValueError, match="run 02_cities again"):
+        tables.join_labels(photos, read[1:])
+    with pytest.raises(FileNotFoundError, match="02_cities"):
+        tables.read_table(tmp_path / "none.parquet", "labels")
+
+
+def test_a_sample_keeps_splits_of_any_name_and_says_which_it_has():
+    row = {**PHOTO, "city_id": 1, "city": "Aa", "taken_at": "2005-07-21", "split_seed 3": "train", "split_source": None}
+    sample = tables.conform(pd.DataFrame([row, {**row, "photo_id": "b", "split_seed 3": "test"}]), "sample")
+    assert tables.drawn_protocols(sample) == ["seed 3"]  # nobody drew by source: it left out every photo
+    assert tables.split_of(sample, "seed 3").tolist() == ["train", "test"]
+    assert sample["taken_at"][0] == pd.Timestamp(2005, 7, 21)
+    for protocol in ("source", "user"):
+        with pytest.raises(ValueError, match=rf"no split by protocol '{protocol}'.*\['seed 3'\]"):
+            tables.split_rows(sample, protocol, "train")
+    with pytest.raises(ValueError, match="no val photos under protocol 'seed 3'"):
+        tables.split_rows(sample, "seed 3", "val")
+    with pytest.raises(ValueError, match="split_seed 3"):
+        tables.conform(sample.assign(**{"split_seed 3": "training"}), "sample")
 
 
 def test_made_up_photos_name_the_origin_even_among_real_ones():
     assert tables.origin(pd.DataFrame({"source": ["own", tables.SYNTHETIC]})).startswith("SYNTHETIC")
     assert tables.origin(pd.DataFrame({"source": ["own", "mp16"]})) == "photographs: mp16, own"
+    assert tables.origin(pd.DataFrame({"source": list("gfedcba")})) == "photographs: a, b, c, d and 3 others"
+    told = [tables.origin(pd.DataFrame({"source": ["own", source]})) for source in (tables.SYNTHETIC, "mp16")]
+    assert [tables.made_up(origin) for origin in told] == [True, False]
 
 
 def test_ledger_counts_reasons_and_reads_back_in_order(tmp_path, capsys):

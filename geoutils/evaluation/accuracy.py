@@ -1,4 +1,4 @@
-"""Accuracy with its interval, cities and distances, and the paper's Table I: numbers from predictions tables.
+"""The paper's Table I, accuracy city by city, and what is taken for what: numbers from predictions tables.
 
 Results count test rows only. `cities` has one row a class: city_id, city, country, latitude, longitude.
 """
@@ -12,9 +12,8 @@ from scipy.spatial.distance import squareform
 
 from geoutils.evaluation.intervals import accuracy_interval
 from geoutils.geo import great_circle_km
-from geoutils.tables import MIN_TEST_PHOTOS, PROTOCOLS, origin, test_rows
+from geoutils.tables import MIN_TEST_PHOTOS, drawn_protocols, origin, split_of, test_rows
 
-METHODS = ("chance", "knn", "svm", "finetune")
 # Table I of "Diving Deeper into IM2GPS": accuracy of a method on a backbone
 PAPER_TABLE_1 = {
     ("chance", "none"): 0.0270,
@@ -23,11 +22,11 @@ PAPER_TABLE_1 = {
     ("finetune", "places205_alexnet"): 0.2203,
     ("finetune", "places205_googlenet"): 0.3330,
 }
-_SIDECAR = ["method", "backbone", "weights", "protocol", "origin"]
+_SIDECAR = ["method", "title", "kind", "backbone", "weights", "protocol", "origin"]
 
 
 def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.DataFrame) -> pd.DataFrame:
-    """Return Table I: one row a predictions file, in the paper's order, then by backbone.
+    """Return Table I: one row a predictions file, in the paper's order, then by backbone and title.
 
     Args:
         predictions: name -> (table, sidecar), from `tables.read_predictions`.
@@ -35,7 +34,8 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
 
     Returns:
         method, backbone, weights, protocol, accuracy, ci_low, ci_high (fractions), n_test, paper (null off the
-        paper's rows, and where chance is the only one), origin, top5, interval (what the interval assumes) and name.
+        paper's rows, and where chance is the only one), origin, top5, interval (what the interval assumes), name (the
+        file's), title (the method's, for people) and kind.
 
     Raises:
         ValueError: if a sidecar lacks a key, or predictions and sample do not speak of the same test photos.
@@ -52,7 +52,9 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
         row |= {"n_test": len(test), "paper": _paper(row), "top5": np.mean(among), "origin": origin(sample)}
         rows.append(row | {"interval": "by user" if grouped else "photos assumed independent", "name": name})
     first = ["method", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "paper", "origin"]
-    table = pd.DataFrame(sorted(rows, key=_rank), columns=[*first, "top5", "interval", "name"])
+    protocols = drawn_protocols(sample)
+    rows.sort(key=lambda row: _rank(row, protocols))
+    table = pd.DataFrame(rows, columns=[*first, "top5", "interval", "name", "title", "kind"])
     if table["method"][table["paper"].notna()].eq("chance").all():  # of 37 cities, and beside nothing else of the paper
         table["paper"] = np.nan
     return table
@@ -63,19 +65,19 @@ def _paper(row: dict) -> float:
     return PAPER_TABLE_1.get((row["method"], row["backbone"]), np.nan) if row["protocol"] == "photo" else np.nan
 
 
-def _rank(row: dict) -> tuple:
+def _rank(row: dict, protocols: list[str]) -> tuple:
     def place(value, order) -> int:
         return list(order).index(value) if value in order else len(order)
 
-    in_paper = row["backbone"] in {backbone for _, backbone in PAPER_TABLE_1}
-    family = not in_paper, str(row["backbone"]), place(row["method"], METHODS)
+    methods, backbones = zip(*PAPER_TABLE_1, strict=True)
+    family = row["backbone"] not in backbones, str(row["backbone"]), place(row["method"], methods), row["title"]
     paper = place((row["method"], row["backbone"]), PAPER_TABLE_1)
-    return paper, *family, place(row["protocol"], PROTOCOLS), row["name"]
+    return paper, *family, place(row["protocol"], protocols), row["name"]
 
 
 def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, name: str) -> pd.DataFrame:
     """Return the test rows with the sample's columns, or say which photos do not match."""
-    split = f"split_{protocol}"
+    split, side = f"split_{protocol}", split_of(sample, protocol)
     joined = predictions.merge(sample, on="photo_id", how="left", suffixes=("", "_there"))
     faults = {
         "not in the sample": joined["city_id_there"].isna(),
@@ -86,7 +88,7 @@ def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, nam
         if rows.any():
             some = joined.loc[rows, "photo_id"].head(3).tolist()
             raise ValueError(f"{name}: {rows.sum()} photos are {fault}, such as {some}; predict on this sample again")
-    test, expected = test_rows(joined), (sample[split] == "test").sum()
+    test, expected = test_rows(joined), (side == "test").sum()
     if len(test) < expected:
         raise ValueError(f"{name}: {len(test)} of the sample's {expected} test photos were predicted; predict all")
     return test
@@ -158,9 +160,9 @@ def _leaves(distances: np.ndarray) -> np.ndarray:
 
 def trained_rows(table1: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
-    rows = table1[(table1["method"] != "chance") & (table1["weights"] != "random")]
+    rows = table1[(table1["kind"] != "none") & (table1["weights"] != "random")]
     rows = rows if len(rows) else table1
-    return rows.assign(method=rows["method"] + ", " + rows["backbone"])
+    return rows.assign(method=rows["title"] + ", " + rows["backbone"])
 
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame], cities: pd.DataFrame) -> pd.DataFrame:

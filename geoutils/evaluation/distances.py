@@ -12,7 +12,8 @@ ERROR_THRESHOLDS_KM = (1.0, 25.0, 200.0, 750.0, 2_500.0)
 
 
 def error_km(predictions: pd.DataFrame, cities: pd.DataFrame, sample: pd.DataFrame) -> pd.Series:
-    """Return the distance from each test photo's own position to the centre of its predicted city.
+    """Return the distance from each test photo's own position to the guess: the position that the method answered
+    with, or else the centre of the city that it predicted.
 
     Returns:
         Great-circle kilometres, float64, by photo_id.
@@ -21,8 +22,10 @@ def error_km(predictions: pd.DataFrame, cities: pd.DataFrame, sample: pd.DataFra
     own = sample.set_index("photo_id")[["latitude", "longitude"]].reindex(test["photo_id"])
     if (unknown := own.index[own["latitude"].isna()]).size:
         raise ValueError(f"{len(unknown)} photos have no position in the sample, such as {list(unknown[:3])}")
-    centres = cities.iloc[city_rows(test["predicted"], cities)]
-    distances = great_circle_km(*own.to_numpy().T, centres["latitude"], centres["longitude"])
+    centres = cities[["latitude", "longitude"]].to_numpy()[city_rows(test["predicted"], cities)]
+    answered = test[["latitude", "longitude"]].to_numpy(np.float64)
+    guesses = np.where(np.isnan(answered), centres, answered)
+    distances = great_circle_km(*own.to_numpy().T, *guesses.T)
     return pd.Series(distances, own.index, name="error_km")
 
 

@@ -10,30 +10,30 @@ from geoutils import tables
 from geoutils.evaluation import intervals
 
 Predictions = Mapping[str, tuple[pd.DataFrame, dict[str, Any]]]
-PROTOCOL_ORDER = ("photo", "given", "user", "place")  # the paper's first
+PROTOCOL_ORDER = ("photo", "given", "user")  # the paper's first
 
 
-def best_method(predictions: Predictions, protocols: Sequence[str] = PROTOCOL_ORDER) -> str:
+def best_method(predictions: Predictions, preferred: Sequence[str] = PROTOCOL_ORDER) -> str:
     """Name the predictions file that validates best; test photos have no say in it, nor have random weights
     where there are trained ones.
 
     Args:
-        protocols: the splits to look at: the first of them that there is.
+        preferred: the split to look at is the first of these that there is, or else the first by name.
 
     Raises:
         ValueError: if no file of the protocol has validation photos.
     """
-    learnt = {name: found for name, found in predictions.items() if found[1]["method"] != "chance"}
+    learnt = {name: found for name, found in predictions.items() if found[1]["kind"] != "none"}
     learnt = {name: found for name, found in learnt.items() if found[1]["weights"] != "random"} or learnt
     present = {sidecar["protocol"] for _, sidecar in learnt.values()}
-    protocol = next((p for p in protocols if p in present), None)
+    protocol = next((p for p in (*preferred, *sorted(present)) if p in present), None)
     scores = {
         name: (table["predicted"] == table["city_id"])[table["split"] == "val"].mean()
         for name, (table, sidecar) in learnt.items()
         if sidecar["protocol"] == protocol and (table["split"] == "val").any()
     }
     if not scores:
-        raise ValueError(f"no predictions have validation photos under {' or '.join(protocols)}: {[*predictions]}")
+        raise ValueError(f"no predictions that learnt have validation photos, split by {protocol}: {[*predictions]}")
     return max(scores, key=scores.get)
 
 
@@ -46,7 +46,7 @@ def describe_table1(table1: pd.DataFrame, name: str, *, cities: int, oracle: flo
     """
     row = table1.set_index("name").loc[name]
     sentences = [
-        f"Of {row['n_test']:,} test photos, the method that validates best ({row['method']} on {row['backbone']}, "
+        f"Of {row['n_test']:,} test photos, the method that validates best ({row['title']} on {row['backbone']}, "
         f"{row['weights']} weights) puts {row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} "
         f"to {row['ci_high']:.1%}), and has it among its first five for {row['top5']:.1%}. Guessing among {cities} "
         f"cities is right for {1 / cities:.1%}."

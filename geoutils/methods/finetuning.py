@@ -20,7 +20,7 @@ from geoutils.methods.recipe import TrainingConfig, learning_rate, loss_of, para
 from geoutils.networks import backbones, weights
 from geoutils.networks.batches import PhotoDataset, make_accelerator, photo_loader, run_network
 from geoutils.networks.preprocessing import Preprocessing
-from geoutils.tables import ledger_row, origin, read_table, split_rows
+from geoutils.tables import ledger_row, origin, read_table, split_of, split_rows
 
 
 def finetune(config: TrainingConfig) -> dict[str, Any]:
@@ -128,10 +128,11 @@ def predict_sample(folder: Path, sample: pd.DataFrame, predictions: Path) -> pd.
     """
     backbone, described = load_model(folder)
     config = described["config"]
-    asked = sample[sample[f"split_{config['protocol']}"].isin(["val", "test"])]
+    asked = sample[split_of(sample, config["protocol"]).isin(["val", "test"])]
     logits = predict_logits(backbone, asked["path"], precision=config["precision"])
     sidecar = {name: described[name] for name in ("backbone", "weights", "provenance")}
-    sidecar |= {"method": "finetune", "seed": config["seed"], "settings": config}
+    sidecar |= {"method": "finetune", "title": "fine-tuned", "kind": "network"}
+    sidecar |= {"seed": config["seed"], "settings": config}
     return write_scores(predictions, sample, config["protocol"], logits, described["classes"], sidecar)
 
 

@@ -28,8 +28,31 @@ class KNN(Scoring):
         chunk: rows in a block, of queries and of training rows.
     """
 
+    title, grid = "kNN", {"k": NEIGHBOURS}
+
     def __init__(self, k: int = 20, metric: str = "euclidean", device: str | None = None, chunk: int = 4096):
         self.k, self.metric, self.device, self.chunk = k, metric, device, chunk
+
+    @classmethod
+    def search(
+        cls,
+        X: np.ndarray,
+        y: ArrayLike,
+        X_val: np.ndarray,
+        y_val: ArrayLike,
+        *,
+        ks: Sequence[int] = NEIGHBOURS,
+        **options,
+    ) -> pd.DataFrame:
+        """Score a KNN (with its `options`) on validation rows for each k up to the training rows, from one search.
+
+        Returns k and accuracy, one row a k.
+        """
+        ks = sorted(k for k in ks if k <= len(X)) or [min(ks)]
+        knn = cls(**options).fit(X, y)
+        found = knn.kneighbors(X_val, ks[-1])
+        guesses = [knn.classes_[knn.votes(*found, k).argmax(axis=1)] for k in ks]
+        return pd.DataFrame({"k": ks, "accuracy": [np.mean(guess == np.asarray(y_val)) for guess in guesses]})
 
     def fit(self, X: np.ndarray, y: ArrayLike) -> "KNN":
         """Keep a reference to the training rows, shape (n, features), and their classes, shape (n,)."""
@@ -105,17 +128,3 @@ class KNN(Scoring):
         slack = (X.shape[1] + 8) * torch.finfo(precision).eps * longest * (squares.sqrt() + longest)
         nearest_other = (squares - 2 * (best[:, -1] + slack)).cpu().numpy()
         return distances, rows, (nearest_other > distances[:, -1] ** 2) | (many == len(self._rows))
-
-
-def search_k(
-    X: np.ndarray, y: ArrayLike, X_val: np.ndarray, y_val: ArrayLike, *, ks: Sequence[int] = NEIGHBOURS, **options
-) -> pd.DataFrame:
-    """Score a KNN (with its `options`) on validation rows for each k up to the training rows, from one search.
-
-    Returns k and accuracy, one row a k.
-    """
-    ks = sorted(k for k in ks if k <= len(X)) or [min(ks)]
-    knn = KNN(**options).fit(X, y)
-    found = knn.kneighbors(X_val, ks[-1])
-    guesses = [knn.classes_[knn.votes(*found, k).argmax(axis=1)] for k in ks]
-    return pd.DataFrame({"k": ks, "accuracy": [np.mean(guess == np.asarray(y_val)) for guess in guesses]})

@@ -9,7 +9,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from geoutils.tables import conform, origin, predictions_name, write_predictions
+from geoutils.artifacts import atomic_path, write_json
+from geoutils.tables import conform, origin, predictions_name, split_of
+
+# who answers for new photos: a classifier on frozen features, a fine-tuned network, or nobody
+KINDS = ("frozen", "network", "none")
+SIDECAR = ("method", "title", "kind", "backbone", "weights", "seed", "settings", "provenance")
 
 
 def write_scores(
@@ -19,28 +24,40 @@ def write_scores(
     scores: np.ndarray,
     classes: ArrayLike,
     sidecar: Mapping[str, Any],
+    *,
+    positions: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Write a method's predictions of a sample's validation and test photos, their confidence calibrated on the former.
 
     Args:
-        folder: gets `METHOD-BACKBONE-PROTOCOL.parquet` and its sidecar.
+        folder: gets `METHOD-BACKBONE-PROTOCOL.parquet`, its scores and its sidecar.
         scores: (n, classes) for the val and test rows of the protocol, in the sample's order.
         classes: city_id of each column.
-        sidecar: method, backbone, weights, seed, settings, provenance.
+        sidecar: the keys of `SIDECAR`; `title` is the method's name for people, `kind` one of `KINDS`.
+        positions: (n, 2) degrees of the guesses, where the method answers with one; nan where it does not.
 
     Returns:
         The predictions table.
+
+    Raises:
+        ValueError: for a protocol that was not drawn, scores that do not fit, or a sidecar that lacks a key.
     """
-    asked = sample[sample[f"split_{protocol}"].isin(["val", "test"])]
-    split, city = asked[f"split_{protocol}"].to_numpy(), asked["city_id"].to_numpy()
+    if (absent := [key for key in SIDECAR if key not in sidecar]) or sidecar["kind"] not in KINDS:
+        raise ValueError(
+            f"a sidecar needs {SIDECAR}, kind one of {KINDS}; {absent or sidecar['kind']} is missing or new"
+        )
+    split = split_of(sample, protocol)
+    asked = sample[split.isin(["val", "test"])]
+    split, city = split[asked.index].to_numpy(), asked["city_id"].to_numpy()
     val = split == "val"
     temperature = fit_temperature(scores[val], city[val], classes)
     table = predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
+    if positions is not None:
+        table[["latitude", "longitude"]] = np.asarray(positions, np.float64)
     sidecar = {**sidecar, "protocol": protocol, "origin": origin(asked)}
-    sidecar |= {"class_ids": list(classes), "temperature": temperature}
+    sidecar |= {"class_ids": np.asarray(classes).tolist(), "temperature": temperature}
     name = predictions_name(sidecar["method"], sidecar["backbone"], protocol)
-    write_predictions(table, sidecar, folder, name)
-    return table
+    return write_predictions(table, scores, sidecar, folder, name)
 
 
 def predictions_table(
@@ -52,11 +69,11 @@ def predictions_table(
     *,
     temperature: float = 1.0,
 ) -> pd.DataFrame:
-    """Turn scores into a checked predictions table.
+    """Turn scores into a checked predictions table, without positions.
 
     Args:
         photo_ids, true: shape (n,); `true` are city ids.
-        scores: shape (n, classes), higher is likelier.
+        scores: shape (n, classes), higher is likelier; ranked as they are kept, in float32.
         classes: shape (classes,), city ids.
         split: "val" or "test", shape (n,) or one for all.
         temperature: confidence is the best class's softmax of scores / temperature (see `fit_temperature`).
@@ -65,10 +82,37 @@ def predictions_table(
     if scores.shape != (len(photo_ids), len(classes)) or not np.isfinite(scores).all():
         wanted = (len(photo_ids), len(classes))
         raise ValueError(f"expected finite scores of shape {wanted} (photos, classes); found {scores.shape}")
-    best = classes[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
+    best = classes[np.argsort(-scores.astype(np.float32), axis=1, kind="stable")[:, :5]]
     confidence = softmax(scores, temperature).max(1)
     columns = {"photo_id": photo_ids, "city_id": true, "predicted": best[:, 0], "top5": best.tolist()}
     return conform(pd.DataFrame({**columns, "confidence": confidence, "split": split}), "predictions")
+
+
+def write_predictions(
+    table: pd.DataFrame, scores: ArrayLike, sidecar: Mapping[str, Any], folder: Path, name: str
+) -> pd.DataFrame:
+    """Write `folder/name.parquet`, its scores `name.npy` and, last, its sidecar `name.json`: all count, or none.
+
+    Args:
+        scores: (n, classes), rows as in the table, columns as in the sidecar's `class_ids`; kept as float32.
+
+    Returns:
+        The table, checked.
+
+    Raises:
+        ValueError: if the best class of a row is not what the table says is predicted.
+    """
+    checked, scores = conform(table, "predictions"), np.asarray(scores, np.float32)
+    shape, class_ids = (len(checked), len(sidecar["class_ids"])), np.asarray(sidecar["class_ids"])
+    if scores.shape != shape or (class_ids[scores.argmax(axis=1)] != checked["predicted"]).any():
+        raise ValueError(f"{name}: expected scores of shape {shape}, best where `predicted` is; found {scores.shape}")
+    path = Path(folder) / f"{name}.parquet"
+    with atomic_path(path) as rows, atomic_path(path.with_suffix(".npy")) as all_scores:
+        checked.to_parquet(rows, index=False)
+        np.save(all_scores, scores)
+        path.with_suffix(".json").unlink(missing_ok=True)  # what is killed from here on has no sidecar, old or new
+    write_json(path.with_suffix(".json"), sidecar)
+    return checked
 
 
 def softmax(scores: ArrayLike, temperature: float = 1.0) -> np.ndarray:

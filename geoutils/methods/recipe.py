@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from geoutils.networks.preprocessing import AUGMENTATIONS
-from geoutils.tables import PROTOCOLS
 
-CHOICES = {"schedule": ("cosine", "step"), "augment": AUGMENTATIONS, "protocol": PROTOCOLS}
+CHOICES = {"schedule": ("cosine", "step"), "augment": AUGMENTATIONS}
 COUNTS = ("epochs", "batch_size", "step_epochs", "checkpoint_steps")
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's two extra heads: Szegedy et al. 2015, section 5
 

@@ -31,10 +31,31 @@ class LinearSVM(Scoring):
     intercept_ and n_iter_ are as in scikit-learn, `converged_` tells how it ended; device and chunk as in KNN.
     """
 
+    title, grid = "linear SVM", {"C": DECADES}
+
     def __init__(
         self, C: float = 1.0, *, tol: float = 1e-3, max_iter: int = 500, device: str | None = None, chunk: int = 4096
     ):
         self.C, self.tol, self.max_iter, self.device, self.chunk = C, tol, max_iter, device, chunk
+
+    @classmethod
+    def search(
+        cls,
+        X: np.ndarray,
+        y: ArrayLike,
+        X_val: np.ndarray,
+        y_val: ArrayLike,
+        *,
+        Cs: Sequence[float] = DECADES,
+        **options,
+    ) -> pd.DataFrame:
+        """Score a LinearSVM (with its `options`) on validation rows for each C, smallest first, warm-started.
+
+        Returns C, accuracy and on_edge (an end of the grid: if it is the best, search further), one row a C.
+        """
+        models = tqdm(cls(**options).path(X, y, sorted(Cs)), "SVM", len(Cs), delay=5)
+        table = pd.DataFrame([(model.C, model.score(X_val, y_val)) for model in models], columns=["C", "accuracy"])
+        return table.assign(on_edge=table["C"].isin([min(Cs), max(Cs)]))
 
     def fit(self, X: np.ndarray, y: ArrayLike) -> "LinearSVM":
         """Learn from features of shape (n, features) and classes of shape (n,)."""
@@ -104,18 +125,6 @@ class LinearSVM(Scoring):
         if not self.converged_:
             warnings.warn(f"C={self.C:g}: no minimum in {self.max_iter} iterations", ConvergenceWarning, stacklevel=2)
         return seen.weights
-
-
-def search_C(
-    X: np.ndarray, y: ArrayLike, X_val: np.ndarray, y_val: ArrayLike, *, Cs: Sequence[float] = DECADES, **options
-) -> pd.DataFrame:
-    """Score a LinearSVM (with its `options`) on validation rows for each C, smallest first, warm-started.
-
-    Returns C, accuracy and on_edge (an end of the grid: if it is the best, search further), one row a C.
-    """
-    models = tqdm(LinearSVM(**options).path(X, y, sorted(Cs)), "SVM", len(Cs), delay=5)
-    table = pd.DataFrame([(model.C, model.score(X_val, y_val)) for model in models], columns=["C", "accuracy"])
-    return table.assign(on_edge=table["C"].isin([min(Cs), max(Cs)]))
 
 
 def _principal(X: np.ndarray, chunk: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,10 @@
 """One door to all collections of photos: a reader's name and a path in, a photo table out.
 
 One file a form: `delimited` (a CSV), `exif` (a folder of photos), `im2gps`, `yfcc100m`, `lists` (MP-16, OSV-5M, test
-lists). Each gathers raw rows and sends them through `checks`; `owners` hides who took a photo.
+lists). Each gathers raw rows and sends them through `checks`; `owners` hides who took a photo. A published collection
+yields a `Reading` a batch, so that what is larger than memory streams through: each record is in exactly one of its
+two tables, an id is accepted once in the whole stream, a path or a copy of a file once a batch. Flickr's picture in
+place of a removed photo is recognised only as a copy of itself.
 
 To add a corpus: a file here with a function `read_NAME(path, *, image_root, check_images)` that yields what
 `checks.check_batches` gives for raw rows, and one line in `STREAMS`.

@@ -14,7 +14,7 @@ import pandas as pd
 
 from geoutils.images import check_photos, copy_hashes
 from geoutils.readers.owners import hash_users
-from geoutils.tables import PHOTO_COLUMNS, SYNTHETIC, conform, ledger_row, write_csv, write_ledger, write_table
+from geoutils.tables import PHOTO_COLUMNS, conform, ledger_row, write_csv, write_ledger, write_table
 
 BROKEN = "broken record"
 NO_POSITION = "no position"
@@ -49,7 +49,9 @@ class Reading(NamedTuple):
         return len(self.photos) + len(self.rejected)
 
 
-def check_rows(table: pd.DataFrame, *, image_root: Path | None = None, check_images: bool = True) -> Reading:
+def check_rows(
+    table: pd.DataFrame, *, image_root: Path | None = None, check_images: bool = True, hide_owners: bool = True
+) -> Reading:
     """Part raw rows into a photo table and rejected rows, each with the first reason that applies.
 
     Args:
@@ -59,6 +61,7 @@ def check_rows(table: pd.DataFrame, *, image_root: Path | None = None, check_ima
             kept, and so it is of files that are checked and equal in every byte: no photo is in two splits.
         image_root: where relative paths start and all must lie (links inside may lead out); None: no images.
         check_images: decode every photo to see that it can be used.
+        hide_owners: not for made-up photographers, whom a keyed hash would tell apart between machines.
 
     Returns:
         Photos and rejected rows; together as many as the rows of `table`.
@@ -86,8 +89,8 @@ def check_rows(table: pd.DataFrame, *, image_root: Path | None = None, check_ima
 
     found = {"path": path, "latitude": latitude, "longitude": longitude, "partition": partition}
     photos = raw.assign(photo_id=raw["record"], **found)[usable]
-    made_up = photos["source"] == SYNTHETIC  # nobody to hide, and a keyed hash would differ between machines
-    photos["user_id"] = photos["user_id"].where(made_up, hash_users(photos["user_id"].mask(made_up)))
+    if hide_owners:
+        photos["user_id"] = hash_users(photos["user_id"])
     photos["taken_at"] = _times(photos["taken_at"])
     return Reading(conform(photos, "photos"), rejected)
 

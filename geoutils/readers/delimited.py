@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from geoutils.readers.checks import BROKEN, DAMAGED, REJECTED_COLUMNS, Reading, check_rows, fault_detail, path_text
+from geoutils.tables import SYNTHETIC
 
 # our column: the names it goes by, compared without case, blank, "_" and "-"; the first one found is taken
 SYNONYMS = {
@@ -23,6 +24,7 @@ SYNONYMS = {
     "keyword": ("keyword", "query"),
     "partition": ("partition",),
     "license": ("license", "licence"),
+    "source": ("source",),
 }
 MAX_LINE, MAX_RECORD_LINES = 1 << 20, 50  # characters, lines; what is longer is no record
 
@@ -43,15 +45,17 @@ def read_csv(
             the id is by default the path, or else the line. Times are ISO 8601, others become null. A
             partition is train, val or test (or a longer form) or blank; any other rejects the row.
         image_root: where relative paths start and all must lie; by default the file's folder.
-        source: name of the corpus.
+        source: name of the corpus, for rows whose own column `source` says nothing.
         check_images: decode every photo to see that it can be used.
 
     Raises:
         ValueError: if there is no header with both coordinates.
     """
-    raw = pd.concat([pd.DataFrame(), *csv_batches(path, columns=columns)], ignore_index=True).assign(source=source)
+    raw = pd.concat([pd.DataFrame(columns=[*SYNONYMS]), *csv_batches(path, columns=columns)], ignore_index=True)
+    drawn = source == SYNTHETIC  # whatever such a table says of its source
+    raw["source"] = source if drawn else raw["source"].fillna(source)
     root = Path(path).parent if image_root is None else image_root
-    return check_rows(raw, image_root=root, check_images=check_images)
+    return check_rows(raw, image_root=root, check_images=check_images, hide_owners=not drawn)
 
 
 def csv_batches(

@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import Affine2D
 
 from geoutils.artifacts import atomic_path, write_text
+from geoutils.tables import made_up
 
 STYLE = Path(__file__).with_name("templates") / "deep.mplstyle"
 GREY = "#5b6770"
@@ -51,7 +52,7 @@ def stamp(figure: Figure, origin: str) -> None:
     """Write the origin of the data under a figure; over made-up data so that any crop of 1.7 x 0.6 inches says it."""
     width, height = figure.get_size_inches()
     figure.text(1 - 0.1 / width, 0.07 / height, one_line(origin, 90), ha="right", fontsize=7.5, color=GREY)
-    if origin.startswith("SYNTHETIC"):
+    if made_up(origin):
         edge = withSimplePatchShadow((0.7, -0.7), shadow_rgbFace="white", alpha=0.5, rho=1)  # shows on dark bars
         word = TextPath((0, 0), "SYNTHETIC", size=0.11, prop={"weight": "bold"}).transformed(Affine2D().rotate_deg(15))
         rows = enumerate(np.arange(0.1, height, 0.34))

@@ -29,7 +29,7 @@ from geoutils.views import maps, plots
 class Run(NamedTuple):
     """An opened run: its sample, cities, predictions, and the method that validates best."""
 
-    run_dir: Path
+    folder: Path
     sample: pd.DataFrame
     cities: pd.DataFrame
     predictions: dict[str, tuple[pd.DataFrame, dict]]
@@ -38,12 +38,12 @@ class Run(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """Name the methods that learnt something."""
-        return [name for name, (_, sidecar) in self.predictions.items() if sidecar["method"] != "chance"]
+        return [name for name, (_, sidecar) in self.predictions.items() if sidecar["kind"] != "none"]
 
     @property
     def finetuned(self) -> str | None:
         """Name the fine-tuned method that validates best; None where there is none."""
-        found = {name: kept for name, kept in self.predictions.items() if kept[1]["method"] == "finetune"}
+        found = {name: kept for name, kept in self.predictions.items() if kept[1]["kind"] == "network"}
         return findings.best_method(found) if found else None
 
     def test_cities(self, method: str) -> list[str]:
@@ -78,15 +78,15 @@ def _predictor(run_dir: Path, method: str) -> Predictor:
     return load_predictor(run_dir, method, allow_synthetic=True)
 
 
-def show_city(look: Run, method: str, city: str) -> None:
+def show_city(run: Run, method: str, city: str) -> None:
     """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
-    predictions, sidecar = look.predictions[method]
-    mistaken = accuracy.mistaken_for(accuracy.confusion(predictions, look.cities), look.cities, city)
+    predictions, sidecar = run.predictions[method]
+    mistaken = accuracy.mistaken_for(accuracy.confusion(predictions, run.cities), run.cities, city)
     print(describe_city(mistaken, city, method))
     if not mistaken["photos"].any():
         return
     display(maps.mistaken_map(mistaken, city=city, origin=sidecar["origin"]).picture())
-    chosen = city_photos(predictions, look.sample, city)
+    chosen = city_photos(predictions, run.sample, city)
     titles = chosen["kind"] + ": " + chosen["predicted"] + chosen["confidence"].map(" {:.0%}".format)
     display(plots.photo_grid(chosen["path"].tolist(), titles.tolist(), origin=sidecar["origin"]))
 
@@ -105,16 +105,16 @@ def describe_city(mistaken: pd.DataFrame, city: str, method: str) -> str:
     return f"{said}; it takes the others most often for {', '.join(most[:3])} ({wrong.max():,}{each})."
 
 
-def show_photo(look: Run, method: str, photo: Path | str, file: str = "") -> None:
+def show_photo(run: Run, method: str, photo: Path | str, file: str = "") -> None:
     """Show a photo's likeliest cities on a map, the training photos most like it, and where a network looks.
 
     Args:
         file: the path of a photo of one's own, shown in place of `photo`.
     """
     path = file.strip() or photo
-    predictor = _predictor(look.run_dir, method)
+    predictor = _predictor(run.folder, method)
     origin = predictor.sidecar["origin"]
-    likely, near = photo_cities(predictor, path), nearest_photos(predictor, look, path)
+    likely, near = photo_cities(predictor, path), nearest_photos(predictor, run, path)
     print(describe_photo(likely, near, method))
     shown = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
     display(shown.hide().set_caption(f"{html.escape(method)}, which learnt from {html.escape(origin)}"))
@@ -122,7 +122,7 @@ def show_photo(look: Run, method: str, photo: Path | str, file: str = "") -> Non
     display(maps.city_map(percent, origin=origin, title="The likeliest cities", value="percent").picture())
     titles = near["city"] + near["similarity"].map(" {:.2f}".format)
     display(plots.photo_grid([path, *near["path"]], ["this photo", *titles], origin=origin))
-    show_cam(look, method, path)
+    show_cam(run, method, path)
 
 
 def describe_photo(likely: pd.DataFrame, near: pd.DataFrame, method: str) -> str:
@@ -134,13 +134,13 @@ def describe_photo(likely: pd.DataFrame, near: pd.DataFrame, method: str) -> str
     )
 
 
-def show_cam(look: Run, method: str, path: Path | str) -> None:
+def show_cam(run: Run, method: str, path: Path | str) -> None:
     """Show where a fine-tuned network looks: the chosen method's, or else that of the one that validates best."""
-    name = method if look.predictions[method][1]["method"] == "finetune" else look.finetuned
+    name = method if run.predictions[method][1]["kind"] == "network" else run.finetuned
     if name is None:
         print("No network was fine-tuned in this run, so there is no Grad-CAM to show.")
         return
-    tuned = _predictor(look.run_dir, name)
+    tuned = _predictor(run.folder, name)
     city = photo_cities(tuned, path, number=1).iloc[0]
     painted = grad_cam(tuned.backbone, path, tuned.sidecar["class_ids"].index(city["city_id"]))
     titles, title = ["this photo", f"says {city['city']}"], f"Where {name} looks"
@@ -175,19 +175,19 @@ def photo_cities(predictor: Predictor, path: Path | str, *, number: int = 5) -> 
     return predictor.cities.assign(probability=shares).nlargest(number, "probability").reset_index(drop=True)
 
 
-def nearest_photos(predictor: Predictor, look: Run, path: Path | str, *, number: int = 6) -> pd.DataFrame:
+def nearest_photos(predictor: Predictor, run: Run, path: Path | str, *, number: int = 6) -> pd.DataFrame:
     """Find the training photos most like one photo, as evidence for its city, in the features that the method learnt
     from (of a fine-tuned network, those of the run's last store).
 
     Returns:
         photo_id, path, city, similarity (cosine), most alike first; the photo itself is left out.
     """
-    name = predictor.sidecar["settings"].get("store") or read_json(look.run_dir / "features.json")[-1]
-    store = open_store(look.run_dir / "features" / name, look.sample)
-    train = look.sample[f"split_{predictor.sidecar['protocol']}"] == "train"
-    train = (train & (look.sample["path"] != str(path))).to_numpy()
+    name = predictor.sidecar["settings"].get("store") or read_json(run.folder / "features.json")[-1]
+    store = open_store(run.folder / "features" / name, run.sample)
+    train = tables.split_of(run.sample, predictor.sidecar["protocol"]) == "train"
+    train = (train & (run.sample["path"] != str(path))).to_numpy()
     asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))
-    found = look.sample.loc[train, ["photo_id", "path", "city"]]
+    found = run.sample.loc[train, ["photo_id", "path", "city"]]
     found = found.assign(similarity=cosine_similarity(store.rows[train], asked)[:, 0])
     return found.nlargest(number, "similarity").reset_index(drop=True)
 

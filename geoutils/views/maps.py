@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from xstatic.pkg import leaflet
 
 from geoutils.cities import DATA
-from geoutils.tables import MIN_TEST_PHOTOS
+from geoutils.tables import MIN_TEST_PHOTOS, made_up
 from geoutils.views.canvas import BLUE, GREY, RED, canvas, one_line, write_names
+from geoutils.views.pages import template
 
 BASEMAP = DATA / "basemap.geojson"
-PAGE = Path(__file__).with_name("templates") / "map.html"
 EQUAL_EARTH = "+proj=eqearth"  # Šavrič, Patterson and Jenny 2018
 GLOBE = np.array([17_243_959, 8_392_928])  # metres from its middle to its sides, and to its poles
 OCEAN, LAND, BORDER, UNCLAIMED = "#dde7ee", "#f8f6f1", "#cfcabd", "#9aa5ad"
@@ -67,8 +67,8 @@ def _leaflet() -> tuple[str, str]:
 def _page(title: str, origin: str, layers: Sequence[_Layer], legend: Sequence) -> folium.Map:
     page, chart = _Page(title=title), folium.Map(tiles=None, zoom_snap=0.25)
     page.add_child(chart)
-    page._template = Template(PAGE.read_text(encoding="utf-8"))
-    page.map, page.origin, page.legend, page.leaflet = chart.get_name(), origin, legend, _leaflet()
+    page._template, page.map, page.leaflet = template("map.html"), chart.get_name(), _leaflet()
+    page.origin, page.synthetic, page.legend = origin, made_up(origin), legend
     page.rows, page.land = {layer.get_name(): layer.rows for layer in layers}, json.loads(BASEMAP.read_text("utf-8"))
     for element in (*layers, folium.LayerControl()):
         chart.add_child(element)

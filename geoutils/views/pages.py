@@ -1,32 +1,37 @@
 """Pages that open from disk with no network: executed notebooks, answers about photos, pictures in them."""
 
 import base64
+import functools
 import html
 import io
 import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import nbformat
+import jinja2
 import pandas as pd
-from jinja2 import Template
-from nbconvert import HTMLExporter
 
-from geoutils import tables
 from geoutils.artifacts import write_text
-from geoutils.tables import origin
+from geoutils.tables import made_up, origin, write_csv
 
-STAMP = Path(__file__).with_name("templates") / "stamp.html"
-
-
+TEMPLATES = Path(__file__).with_name("templates")
 QUALITY = 85  # of WebP pictures: a fourth of the PNG files' bytes, with no difference to see
 
 
-PAGE = Path(__file__).with_name("templates") / "predictions.html"
+@functools.cache
+def template(name: str) -> jinja2.Template:
+    """Return a page's template from templates/; what is put into it is escaped."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}"
+    return environment.get_template(name)
 
 
 def export_html(notebook: Path) -> Path:
     """Turn an executed notebook into one page that asks the network for nothing."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
     for trait in exporter.trait_names():
         if trait.endswith("_url"):
@@ -55,19 +60,17 @@ def write(table: pd.DataFrame, path: Path, rule: str = "") -> Path:
     """Write predictions as .csv, or as an .html page with the model's origin on top; names are escaped.
 
     Args:
-        rule: a sentence for the page, from `threshold_rule`.
+        rule: a sentence for the page, from `predictor.describe_threshold`.
 
     Raises:
         ValueError: for another ending.
     """
     check_ending(path)
     if Path(path).suffix == ".csv":
-        return tables.write_csv(table, path)
-    from jinja2 import Template
-
-    rows = table.astype(object).where(table.notna(), "").to_dict("records")
-    page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
-    return write_text(path, page.render(rows=rows, rule=rule))
+        return write_csv(table, path)
+    rows, data = table.astype(object).where(table.notna(), "").to_dict("records"), table["origin"].iloc[0]
+    page = template("predictions.html").render(rows=rows, rule=rule, origin=data, synthetic=made_up(data))
+    return write_text(path, page)
 
 
 def check_ending(path: Path) -> None:
@@ -86,5 +89,5 @@ def _stamped(page: str, run_dir: Path) -> str:
     if not (photos := run_dir / "photos.parquet").exists():
         return page
     data = origin(pd.read_parquet(photos, columns=["source"]))
-    stamp = Template(STAMP.read_text(encoding="utf-8"), autoescape=True).render(origin=data)
+    stamp = template("stamp.html").render(origin=data, synthetic=made_up(data))
     return re.sub(r"<body[^>]*>", lambda body: body[0] + stamp, page, count=1)

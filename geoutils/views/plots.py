@@ -202,7 +202,7 @@ def city_gain(table: pd.DataFrame, *, before: str, after: str, origin: str) -> F
 
 def table1(table: pd.DataFrame, *, origin: str) -> Figure:
     """Draw Table I with intervals; the paper's numbers in a panel of their own, random weights only named beneath."""
-    names = table[["method", "backbone", "protocol"]].fillna("").agg(" · ".join, axis=1).str.replace("·  ·", "·")
+    names = table[["title", "backbone", "protocol"]].fillna("").agg(" · ".join, axis=1).str.replace("·  ·", "·")
     names += ": " + table["accuracy"].map("{:.1%}".format) + table["n_test"].map(" of {:,}".format)
     ours, random = table[table["weights"] != "random"], names[table["weights"] == "random"]
     paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
@@ -223,7 +223,7 @@ def table1(table: pd.DataFrame, *, origin: str) -> Figure:
 
 def _papers_panel(ax, paper: pd.DataFrame) -> None:
     """Draw the paper's numbers above the watermark: they are no made-up data."""
-    y = _rows(ax, (paper["method"] + " · " + paper["backbone"].fillna("none")).str.removesuffix(" · none"), 60)
+    y = _rows(ax, (paper["title"] + " · " + paper["backbone"].fillna("none")).str.removesuffix(" · none"), 60)
     ax.plot(paper["paper"], y, marker="D", linestyle="none", color=GREY, markerfacecolor="white")
     for at, share in paper["paper"].set_axis(y).items():
         ax.text(share, at, f"   {share:.2%}", va="center", fontsize=8)

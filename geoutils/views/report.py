@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from geoutils.artifacts import provenance, read_json, write_text
-from geoutils.tables import read_csv, read_ledger
-from geoutils.views.pages import picture
+from geoutils.splits import PROTOCOLS
+from geoutils.tables import made_up, read_csv, read_ledger
+from geoutils.views.pages import picture, template
 
-TEMPLATE = Path(__file__).with_name("templates") / "report.html"
 SHADES = (0, 0.05, 0.1, 0.2, 0.4)  # shares of a city's test photos beyond which a cell is darker
 FOLDERS = re.compile(r'(?<=")(?:[/~]|[A-Za-z]:)[^"]*[/\\]')  # a path's folders name a machine and its user
 
@@ -25,15 +25,12 @@ def write_report(run_dir: Path, notebooks: list[str]) -> Path:
         run_dir: may lack anything; what is not there is not shown.
         notebooks: names of the executed notebooks, in order, to link to.
     """
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda share, digits=1: f"{share:.{digits}%}"
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     table, accuracy_map = _csv(run_dir / "results/table1.csv"), run_dir / "maps/accuracy.html"
-    content = page.render(
+    content = template("report.html").render(
         name=run_dir.name,
         origin=origin_of(table),
+        synthetic=made_up(origin_of(table)),
+        about={name: protocol.about for name, protocol in PROTOCOLS.items()},
         sentences=_json(run_dir / "results/summary.json", []),
         facts=_facts(run_dir),
         table=_records(table),
@@ -54,7 +51,7 @@ def write_report(run_dir: Path, notebooks: list[str]) -> Path:
 
 def origin_of(table1: pd.DataFrame) -> str:
     """Say what Table I was measured on; one made-up row makes it all made up."""
-    return max(table1.get("origin", []), key=lambda origin: origin.startswith("SYNTHETIC"), default="no results yet")
+    return max(table1.get("origin", []), key=made_up, default="no results yet")
 
 
 def table1_text(run_dir: Path) -> str:
@@ -63,9 +60,10 @@ def table1_text(run_dir: Path) -> str:
     if table.empty:
         return "this profile wrote no results/table1.csv"
     percent = {name: table[name].map("{:.1%}".format) for name in ("accuracy", "ci_low", "ci_high")}
-    shown = table.drop(columns=["origin", "top5", "name", "paper"]).assign(**percent)
+    columns = ["title", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "interval"]
+    shown = table.assign(**percent)[columns]
     paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
-    said = ", ".join(f"{row.method} {row.backbone} {row.paper:.2%}" for row in paper.itertuples())
+    said = ", ".join(f"{row.title} {row.backbone} {row.paper:.2%}" for row in paper.itertuples())
     apart = f"\nthe paper's own, on its own photos: {said}" if said else ""
     return f"\nTable I -- {origin_of(table)}\n{shown.to_string(index=False)}\n{apart}\n"
 

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix
 from geoutils.evaluation import accuracy
 from geoutils.evaluation.intervals import accuracy_interval
 from geoutils.methods import predictions
-from makers.scores import CITIES, IDS, THREE_CITIES, guesses, make_sample, only_test, predicted
+from makers.scores import CITIES, IDS, THREE_CITIES, guesses, make_sample, only_test, predicted, told
 
 
 @pytest.fixture
@@ -19,16 +19,6 @@ def rng():
 @pytest.fixture
 def sample(rng):
     return make_sample(rng)
-
-
-def sidecar(method="svm", backbone="places205_alexnet", protocol="photo"):
-    return {
-        "method": method,
-        "backbone": backbone,
-        "weights": "places205",
-        "protocol": protocol,
-        "origin": "photographs: x",
-    }
 
 
 def test_confusion_is_scikit_learn_s_and_keeps_absent_cities(sample, rng):
@@ -72,7 +62,7 @@ def test_a_citys_interval_covers_that_of_its_photographers(sample, rng):
 
 def test_origin_is_the_samples_whatever_a_sidecar_says(sample, rng):
     made_up = sample.assign(source="synthetic")
-    table = accuracy.table1({"a": (predicted(sample, rng), sidecar())}, made_up)
+    table = accuracy.table1({"a": (predicted(sample, rng), told())}, made_up)
     assert table["origin"].tolist() == ["SYNTHETIC: made-up photos"]
 
 
@@ -95,7 +85,7 @@ def test_table_1_stands_in_the_paper_s_order_with_its_numbers_apart(sample, rng)
         ("chance", "none", "photo"),
         ("knn", "places205_alexnet", "photo"),
     ]
-    files = {"-".join(kind): (predicted(sample, rng, kind[2]), sidecar(*kind)) for kind in methods}
+    files = {"-".join(kind): (predicted(sample, rng, kind[2]), told(kind[0], kind[2], kind[1])) for kind in methods}
     table = accuracy.table1(files, sample)
     order = [6, 7, 4, 3, 5, 1, 2, 0]
     assert list(zip(table["method"], table["backbone"], table["protocol"], strict=True)) == [methods[i] for i in order]
@@ -106,15 +96,27 @@ def test_table_1_stands_in_the_paper_s_order_with_its_numbers_apart(sample, rng)
     assert accuracy.table1(unlike, sample)["paper"].isna().all()  # its chance, of 37 cities, says nothing alone
 
 
+def test_methods_that_the_paper_has_not_come_after_by_title(sample, rng):
+    table, titles = predicted(sample, rng), {"b": "trees", "a": "votes", "c": "cells"}
+    files = {method: (table, told(method, title=title)) for method, title in titles.items()}
+    files["knn"] = (table, told("knn"))
+    assert accuracy.table1(files, sample)["title"].tolist() == ["kNN", "cells", "trees", "votes"]
+
+
+def test_predictions_under_a_split_that_was_not_drawn_are_refused(sample, rng):
+    with pytest.raises(ValueError, match="no split by protocol 'place'"):
+        accuracy.table1({"a": (predicted(sample, rng), told(protocol="place"))}, sample)
+
+
 def test_table_1_scores_test_rows_by_photographer(sample, rng):
     table = predicted(sample, rng)
-    row = accuracy.table1({"a": (table, sidecar())}, sample).iloc[0]
+    row = accuracy.table1({"a": (table, told())}, sample).iloc[0]
     test = only_test(table).merge(sample[["photo_id", "user_id"]], on="photo_id")
     right = test["predicted"] == test["city_id"]
     assert (row["accuracy"], row["ci_low"], row["ci_high"]) == accuracy_interval(right, test["user_id"])
     assert row["top5"] == np.mean([city in best for city, best in zip(test["city_id"], test["top5"], strict=True)])
     assert (row["n_test"], row["interval"]) == (160, "by user")
-    row = accuracy.table1({"a": (table, sidecar())}, sample.assign(user_id=None)).iloc[0]
+    row = accuracy.table1({"a": (table, told())}, sample.assign(user_id=None)).iloc[0]
     assert (row["ci_low"], row["ci_high"]) == accuracy_interval(right)[1:]
     assert row["interval"] == "photos assumed independent"
 
@@ -134,14 +136,14 @@ def test_table_1_scores_test_rows_by_photographer(sample, rng):
 )
 def test_predictions_of_other_photos_are_refused(sample, rng, change, message):
     with pytest.raises(ValueError, match=message):
-        accuracy.table1({"a": (change(predicted(sample, rng)), sidecar())}, sample)
+        accuracy.table1({"a": (change(predicted(sample, rng)), told())}, sample)
 
 
 def test_a_sidecar_that_lacks_a_key_is_named(sample, rng):
-    told = sidecar()
-    del told["origin"]
+    lacking = told()
+    del lacking["origin"]
     with pytest.raises(ValueError, match=r"a.json lacks \['origin'\]"):
-        accuracy.table1({"a": (predicted(sample, rng), told)}, sample)
+        accuracy.table1({"a": (predicted(sample, rng), lacking)}, sample)
 
 
 def test_orders_are_permutations_that_keep_clusters_together(rng):

@@ -32,6 +32,21 @@ def test_errors_run_from_the_photo_to_the_predicted_centre(sample, rng):
         distances.error_km(table, CITIES, sample.head(100))
 
 
+def test_a_position_that_a_method_answered_with_is_its_guess(sample, rng):
+    table = predicted(sample, rng)
+    centres = distances.error_km(table, CITIES, sample)
+    own = sample.set_index("photo_id").loc[table["photo_id"]]
+    answered = np.arange(len(table)) % 2 == 0
+    table["latitude"], table["longitude"] = (
+        np.where(answered, own[name], np.nan) for name in ("latitude", "longitude")
+    )
+    errors, test = distances.error_km(table, CITIES, sample), only_test(table)
+    exact = test["photo_id"][test["latitude"].notna()]
+    assert (errors[exact] == 0).all()
+    others = test["photo_id"][test["latitude"].isna()]
+    pd.testing.assert_series_equal(errors[others], centres[others])
+
+
 def test_an_error_at_a_threshold_is_within_it():
     shares = distances.within_thresholds(pd.Series([0.5, 25.0, 25.1, 3_000.0]))
     assert shares["threshold_km"].tolist() == [1, 25, 200, 750, 2_500]

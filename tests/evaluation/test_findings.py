@@ -5,17 +5,7 @@ import pandas as pd
 import pytest
 
 from geoutils.evaluation import findings
-from makers.scores import guesses
-
-
-def told(method: str, protocol: str = "photo") -> dict:
-    return {
-        "method": method,
-        "backbone": "net",
-        "weights": "ImageNet",
-        "protocol": protocol,
-        "origin": "photographs: own",
-    }
+from makers.scores import guesses, told
 
 
 def test_best_method_is_chosen_on_validation_not_on_test():

@@ -29,6 +29,17 @@ THREE_CITIES = pd.DataFrame(
 )
 
 
+TITLES = {"chance": "chance", "knn": "kNN", "svm": "linear SVM", "finetune": "fine-tuned"}
+KINDS = {"chance": "none", "finetune": "network"}
+
+
+def told(method="svm", protocol="photo", backbone="net", **more):
+    """The sidecar of a method's predictions."""
+    names = {"method": method, "title": TITLES.get(method, method), "kind": KINDS.get(method, "frozen")}
+    names |= {"backbone": backbone, "weights": "ImageNet", "protocol": protocol, "origin": OWN}
+    return names | {"seed": 0, "settings": {}, "provenance": {}} | more
+
+
 def make_sample(rng):
     city = rng.choice(IDS[:5], 300)  # no photo of Lima
     places = CITIES.set_index("city_id").loc[city]

@@ -198,6 +198,11 @@ def test_scaler_of_half_precision_is_resumed(config, tmp_path, monkeypatch):
     assert scales[2] == scales[1]
 
 
+def test_a_protocol_that_was_not_drawn_is_refused_before_any_work(config):
+    with pytest.raises(ValueError, match=r"no split by protocol 'photos'; it was drawn under \['photo'\]"):
+        finetuning.finetune(dataclasses.replace(config, protocol="photos"))
+
+
 def test_cudnn_is_deterministic_only_while_training(config, monkeypatch):
     cudnn, seen = torch.backends.cudnn, []
 

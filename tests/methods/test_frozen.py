@@ -59,6 +59,11 @@ def test_a_method_built_from_its_sidecar_predicts_the_same_and_leaves_the_store_
     np.testing.assert_array_equal(separable.rows, stored)
 
 
+def test_a_method_that_is_no_classifier_is_refused_by_name(sample, separable, tmp_path):
+    with pytest.raises(ValueError, match=r"'forest'; there are \['knn', 'svm'\]"):
+        frozen.build("forest", {"preprocess": "raw", "C": 1.0})
+
+
 def test_sidecar_names_the_store(sample, separable, tmp_path):
     frozen.tune_and_predict(sample, separable, "photo", tmp_path, methods=["knn"])
     assert tables.read_predictions(tmp_path)["knn-net-photo"][1]["settings"]["store"] == "net-0123"
@@ -66,7 +71,7 @@ def test_sidecar_names_the_store(sample, separable, tmp_path):
 
 def test_growth_ends_at_what_the_search_found_with_all_photos(sample, separable, tmp_path):
     search = frozen.tune_and_predict(sample, separable, "photo", tmp_path).assign(backbone="net")
-    grown = frozen.accuracy_by_training_size(sample, separable, "photo", search, shares=(0.5, 1.0))
+    grown = frozen.accuracy_by_training_size(sample, separable, "photo", search, "svm", shares=(0.5, 1.0))
     taken = search[(search["method"] == "svm") & search["taken"]]
     assert grown["accuracy"].iloc[-1] == taken["accuracy"].iloc[0]
     assert grown["training_photos"].iloc[-1] == (sample["split_photo"] == "train").sum()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from geoutils.methods.knn import KNN, search_k
+from geoutils.methods.knn import KNN
 
 METRICS = ("euclidean", "cosine")
 
@@ -97,7 +97,7 @@ def test_votes_are_counted_and_ties_go_to_the_smaller_sum_of_distances(data):
 def test_one_search_gives_the_votes_of_every_smaller_k(rng):
     X, y = features(rng)
     queries, true = features(rng, 100)
-    table = search_k(X, y, queries, true, ks=(7, 1, 20, 9_999), metric="cosine")
+    table = KNN.search(X, y, queries, true, ks=(7, 1, 20, 9_999), metric="cosine")
     assert table["k"].tolist() == [1, 7, 20]
     assert table["accuracy"].tolist() == [KNN(k, "cosine").fit(X, y).score(queries, true) for k in (1, 7, 20)]
 

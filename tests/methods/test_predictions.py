@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from geoutils import tables
 from geoutils.methods import predictions
-from makers.scores import IDS, make_sample, scored
+from makers.scores import IDS, make_sample, scored, told
 
 
 @pytest.fixture
@@ -71,11 +71,70 @@ def test_confidence_is_calibrated_on_validation(sample, tmp_path):
     city = np.array([11, 22])[(rng.random(n) > softmax(logits, axis=1)[:, 0]).astype(int)]
     table = pd.concat([sample.head(1)] * n, ignore_index=True)
     table = table.assign(photo_id=[str(i) for i in range(n)], city_id=city, split_photo=["val", "test"] * (n // 2))
-    done = predictions.write_scores(
-        tmp_path, table, "photo", 3 * logits, [11, 22], {"method": "svm", "backbone": "net"}
-    )
+    done = predictions.write_scores(tmp_path, table, "photo", 3 * logits, [11, 22], told("svm"))
     np.testing.assert_allclose(done["confidence"], softmax(logits, axis=1).max(axis=1), atol=0.03)
     (read, sidecar) = tables.read_predictions(tmp_path)["svm-net-photo"]
     assert sidecar["temperature"] == pytest.approx(3, rel=0.1)
     assert (sidecar["origin"], sidecar["class_ids"]) == ("photographs: own", [11, 22])
     assert len(read) == n
+
+
+def test_all_scores_are_kept_and_the_best_of_a_row_is_what_is_predicted(sample, rng, tmp_path):
+    asked, scores = scored(sample, rng)
+    scores[0] = 1 + 1e-9 * np.arange(6)  # the last is best by less than float32 can tell
+    table = predictions.write_scores(tmp_path, sample, "photo", scores, IDS, told("svm"))
+    kept = tables.read_scores(tmp_path, "svm-net-photo")
+    np.testing.assert_array_equal(kept, scores.astype(np.float32))
+    assert table["photo_id"].tolist() == asked["photo_id"].tolist()
+    assert table["predicted"].tolist() == IDS[kept.argmax(axis=1)].tolist()
+    assert tables.read_predictions(tmp_path)["svm-net-photo"][1]["class_ids"] == IDS.tolist()
+
+
+def test_a_method_may_answer_with_a_position(sample, rng, tmp_path):
+    asked, scores = scored(sample, rng)
+    positions = np.where(np.arange(len(asked))[:, None] % 3, rng.uniform(-90, 90, (len(asked), 2)), np.nan)
+    table = predictions.write_scores(tmp_path, sample, "photo", scores, IDS, told("svm"), positions=positions)
+    np.testing.assert_array_equal(table[["latitude", "longitude"]], positions)
+    assert predictions.write_scores(tmp_path, sample, "photo", scores, IDS, told("knn"))["latitude"].isna().all()
+
+
+@pytest.mark.parametrize(("change", "named"), [({"title": None}, "title"), ({"kind": "frozzen"}, "frozzen")])
+def test_a_sidecar_without_a_name_for_people_or_of_no_kind_is_refused(sample, rng, tmp_path, change, named):
+    sidecar = {key: value for key, value in (told("svm") | change).items() if value is not None}
+    with pytest.raises(ValueError, match=named):
+        predictions.write_scores(tmp_path, sample, "photo", scored(sample, rng)[1], IDS, sidecar)
+    assert not list(tmp_path.iterdir())
+
+
+def small(best=(2, 1)) -> tuple[pd.DataFrame, np.ndarray]:
+    """Two test photos of city 1, put into the cities `best`, and their scores."""
+    rows = {"photo_id": ["a", "b"], "city_id": 1, "predicted": best, "top5": [[2, 1], [1, 2]], "confidence": 0.5}
+    return pd.DataFrame(rows).assign(split="test"), np.array([[0.0, 1.0], [1.0, 0.0]])
+
+
+def test_predictions_keep_order_and_sidecar(tmp_path):
+    predictions.write_predictions(*small(), {"class_ids": [1, 2]}, tmp_path, "knn-photo")
+    ((name, (read, sidecar)),) = tables.read_predictions(tmp_path).items()
+    assert (name, sidecar) == ("knn-photo", {"class_ids": [1, 2]})
+    assert [list(top) for top in read["top5"]] == [[2, 1], [1, 2]]
+
+
+def test_scores_that_name_another_city_are_refused(tmp_path):
+    table, scores = small(best=(1, 1))
+    with pytest.raises(ValueError, match="best where `predicted` is"):
+        predictions.write_predictions(table, scores, {"class_ids": [1, 2]}, tmp_path, "knn")
+    with pytest.raises(ValueError, match=r"scores of shape \(2, 3\).*found \(2, 2\)"):
+        predictions.write_predictions(*small(), {"class_ids": [1, 2, 3]}, tmp_path, "knn")
+
+
+def test_predictions_killed_half_way_have_no_older_sidecar(tmp_path, monkeypatch):
+    table, scores = small()
+    predictions.write_predictions(table, scores, {"class_ids": [1, 2]}, tmp_path, "knn")
+    newer = {"class_ids": [1, 2], "seed": 1}
+    with pytest.raises(ValueError, match="predictions"):  # what is refused leaves the older files
+        predictions.write_predictions(table.drop(columns="split"), scores, newer, tmp_path, "knn")
+    assert tables.read_predictions(tmp_path)["knn"][1] == {"class_ids": [1, 2]}
+    monkeypatch.setattr(predictions, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        predictions.write_predictions(table, scores, newer, tmp_path, "knn")
+    assert tables.read_predictions(tmp_path) == {}

@@ -95,7 +95,6 @@ def test_number_that_yaml_takes_for_text_is_a_number(tmp_path):
         ("step_epochs", 0),
         ("schedule", "linear"),
         ("augment", "flip"),
-        ("protocol", "photos"),
     ],
 )
 def test_setting_that_makes_no_sense_is_named(config, field, value):

@@ -6,7 +6,7 @@ from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from geoutils.methods.svm import LinearSVM, search_C
+from geoutils.methods.svm import LinearSVM
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_running_out_of_iterations_warns(rng):
 def test_a_search_scores_each_c_and_flags_the_edges_of_its_grid(rng):
     X, y = features(rng)
     held, true = features(np.random.default_rng(7), 300)
-    table = search_C(X, y, held, true, Cs=(1e-4, 1e-6, 1e-2))
+    table = LinearSVM.search(X, y, held, true, Cs=(1e-4, 1e-6, 1e-2))
     assert table["C"].tolist() == [1e-6, 1e-4, 1e-2]
     assert table["on_edge"].tolist() == [True, False, True]
     alone = [LinearSVM(C).fit(X, y).score(held, true) for C in table["C"]]

@@ -54,6 +54,14 @@ def test_without_ids_the_path_or_the_line_is_the_id(tmp_path, crops):
     assert reading.photos["path"].tolist()[0] == str(tmp_path / "a.jpg")
 
 
+def test_a_column_names_the_source_of_each_row(tmp_path):
+    path = write(tmp_path / "p.csv", "lat,lon,Source,owner\n1,2,web,Ann\n3,4,,Ann\n5,6,synthetic,Bob\n")
+    photos = read_csv(path, source="mine").photos
+    assert photos["source"].tolist() == ["web", "mine", "synthetic"]
+    assert not photos["user_id"].isin(["Ann", "Bob"]).any()  # whatever a table says of itself
+    assert photos["url"].isna().all()
+
+
 QUOTED = [
     ('1,2,a,"two\nlines, one record"\n3,4,b,x\n', ["a", "b"], []),
     ('1,2,a,"never closed\n3,4,b,x\n5,6,c,"y"\n', ["a", "b", "c"], []),

@@ -37,6 +37,6 @@ def test_made_up_photographers_keep_their_names(tmp_path):
     from geoutils.readers.checks import check_rows
 
     row = {"photo_id": "a", "latitude": 1, "longitude": 2, "user_id": "someone"}
-    made_up = check_rows(pd.DataFrame([{**row, "source": tables.SYNTHETIC}])).photos["user_id"]
+    made_up = check_rows(pd.DataFrame([{**row, "source": tables.SYNTHETIC}]), hide_owners=False).photos["user_id"]
     real = check_rows(pd.DataFrame([{**row, "source": "own"}])).photos["user_id"]
     assert made_up[0] == "someone" != real[0]

@@ -17,6 +17,7 @@ from makers.corpus_files import (
     write_yfcc,
     yfcc_row,
 )
+from makers.scores import THREE_CITIES
 
 
 @pytest.fixture
@@ -139,8 +140,13 @@ def test_what_cannot_be_read_is_said_with_what_can(tmp_path, path, reader, words
         readers.read(tmp_path / path, reader)
 
 
+def test_drawings_are_made_up_whatever_their_table_says(tmp_path):
+    table = generator.make_world(tmp_path, THREE_CITIES[:2], photos_per_city=4, side=64, workers=1)
+    pd.read_csv(table).assign(source="web").to_csv(table, index=False)
+    assert set(readers.read(table).photos["source"]) == {tables.SYNTHETIC}
+
+
 @pytest.mark.parametrize("part", ["photos.csv", "images"])
 def test_drawings_are_never_called_photographs(tmp_path, part):
-    places = pd.DataFrame({"city_id": [1, 2], "city": ["A", "B"], "latitude": [40.0, -30.0], "longitude": [0.0, 20.0]})
-    table = generator.make_world(tmp_path, places, photos_per_city=4, side=64, workers=1)
+    table = generator.make_world(tmp_path, THREE_CITIES[:2], photos_per_city=4, side=64, workers=1)
     assert set(readers.read(table.parent / part).photos["source"]) == {tables.SYNTHETIC}

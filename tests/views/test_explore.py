@@ -10,7 +10,7 @@ from geoutils import features, predictor
 from geoutils.networks.backbones import Backbone
 from geoutils.networks.preprocessing import Preprocessing
 from geoutils.views import explore
-from makers.scores import THREE_CITIES
+from makers.scores import THREE_CITIES, told
 
 SVM = "svm-efficientnet_lite0-photo"
 
@@ -21,11 +21,6 @@ def predicted(cities: list[int], *, right: int) -> pd.DataFrame:
     table = {"photo_id": [str(i) for i in range(len(guess))], "city_id": [1, 1, 1, *cities], "predicted": guess}
     split, confidence = ["val"] * 3 + ["test"] * len(cities), np.linspace(1, 0, len(guess))
     return pd.DataFrame({**table, "top5": [[g] for g in guess], "confidence": confidence, "split": split})
-
-
-def told(method: str) -> dict:
-    photos = {"protocol": "photo", "origin": "photographs: own"}
-    return {"method": method, "backbone": "net", "weights": "ImageNet", **photos}
 
 
 def opened(**predictions: tuple) -> explore.Run:

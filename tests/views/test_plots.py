@@ -35,11 +35,11 @@ def confusion() -> pd.DataFrame:
 
 @pytest.fixture
 def table1(per_city: pd.DataFrame) -> pd.DataFrame:
-    methods = {"method": ["chance", "kNN", "SVM", "SVM", "CaffeNet", "GoogLeNet"]}
+    methods = {"method": list("abccde"), "title": ["chance", "kNN", "SVM", "SVM", "CaffeNet", "GoogLeNet"]}
     backbones = {"backbone": [None, "Lite0", "Lite0", "Lite0", "CaffeNet", "GoogLeNet"], "weights": ["imagenet"] * 6}
     protocols = {"protocol": ["photo", "photo", "photo", "user", "photo", "photo"]}
     table = per_city.assign(**methods, **backbones, **protocols, paper=[0.027, 0.029, 0.1877, 0.1877, np.nan, 0.333])
-    return table.assign(weights=table["weights"].mask(table["method"] == "CaffeNet", "random"))
+    return table.assign(weights=table["weights"].mask(table["title"] == "CaffeNet", "random"))
 
 
 def every_figure(per_city: pd.DataFrame, confusion: pd.DataFrame, table1: pd.DataFrame, origin: str) -> dict:

@@ -59,7 +59,8 @@ def table1() -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["method", "backbone", "weights", "protocol", "accuracy", "paper"])
     ends = {"ci_low": table["accuracy"] - 0.011, "ci_high": table["accuracy"] + 0.013}
     names = [f"row{i}" for i in range(len(rows))]
-    return table.assign(**ends, top5=table["accuracy"] * 2, n_test=942, interval="by user", name=names)
+    titles = {"title": table["method"], "kind": table["method"].map({"chance": "none"}).fillna("frozen")}
+    return table.assign(**ends, **titles, top5=table["accuracy"] * 2, n_test=942, interval="by user", name=names)
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +79,10 @@ def write(tmp_path_factory, table1, cities, predictions):
         write_json(run / "results/summary.json", ["A third is right.", f"Not {HOSTILE}."])
         write_sources(run)
         save(maps.accuracy_map(scores, origin=origin).page(), run / "maps/accuracy.html")
-        for name in ("07_confusion", "07_confusion_clustered"):
+        for name in ("confusion", "confusion_clustered"):
             save(plots.confusion_matrix(counts.iloc[:5, :5], origin=origin), run / f"figures/{name}.png")
         errors = plots.error_distances({"knn": np.arange(1, 900)}, thresholds_km=[1, 25], origin=origin)
-        save(errors, run / "figures/07_error_distances.png")
+        save(errors, run / "figures/error_distances.png")
         return report.write_report(run, ["07_results"])
 
     return write_run
@@ -167,7 +168,7 @@ def test_every_picture_has_words_and_the_size_that_it_had(write):
     page = write()
     pictures = read(page).find_all("img")
     assert all(picture["alt"].endswith(MADE_UP) for picture in pictures)
-    names = ("07_confusion", "07_confusion_clustered", "07_error_distances")
+    names = ("confusion", "confusion_clustered", "error_distances")
     assert len({picture["alt"] for picture in pictures}) == len(names)
     for picture, name in zip(pictures, names, strict=True):
         with Image.open(page.parent / f"figures/{name}.png") as image:
