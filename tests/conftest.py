@@ -13,6 +13,7 @@ from PIL import Image
 
 from geoutils import tables
 from geoutils.readers import checks, owners
+from makers.photos import labelled_photos
 
 CITIES = pd.DataFrame(
     {
@@ -42,6 +43,18 @@ def crops() -> list[Image.Image]:
     rng = np.random.default_rng(0)
     corners = rng.integers(0, (440, 260), size=(40, 2))
     return [photos[i % 2].crop((x, y, x + 200, y + 160)) for i, (x, y) in enumerate(corners.tolist())]
+
+
+@pytest.fixture
+def photo(crops: list[Image.Image]) -> Image.Image:
+    """One crop of 400 x 320 pixels."""
+    return crops[0].resize((400, 320))
+
+
+@pytest.fixture
+def photos() -> pd.DataFrame:
+    """Photos with `city_id`, to split and draw from."""
+    return labelled_photos()
 
 
 @pytest.fixture

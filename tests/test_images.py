@@ -1,3 +1,5 @@
+"""Photos come upright and in RGB, or say why not."""
+
 import contextlib
 import errno
 import struct
@@ -6,7 +8,6 @@ import sys
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pillow_heif
 import pytest
@@ -26,16 +27,9 @@ from geoutils.images import (
     opened,
 )
 from geoutils.readers.exif import read_exif
+from makers.photos import difference, exif_with
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def exif_with(latitude=None, longitude=None, *, refs=("N", "E"), **tags: object) -> Image.Exif:
-    exif = Image.Exif()
-    gps = {1: refs[0], 2: latitude, 3: refs[1], 4: longitude}
-    exif.get_ifd(0x8825).update({tag: value for tag, value in gps.items() if value is not None})
-    exif.update({{"orientation": 0x0112, "artist": 0x013B, "time": 0x0132}[name]: v for name, v in tags.items()})
-    return exif
 
 
 def bomb_png() -> bytes:
@@ -46,15 +40,6 @@ def bomb_png() -> bytes:
 
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
-@pytest.fixture
-def photo(crops) -> Image.Image:
-    return crops[0].resize((400, 320))
-
-
-def difference(one: Image.Image, other: Image.Image) -> float:
-    return float(np.abs(np.asarray(one, float) - np.asarray(other, float)).mean())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp", "avif", "heic"])

@@ -1,42 +1,10 @@
 """Properties of splits and of the balanced draw."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from geoutils import sampling, splits, tables
 from makers.scores import THREE_CITIES
-
-
-@pytest.fixture
-def photos() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    n = 3_000
-    city = rng.integers(1, 4, n)
-    return pd.DataFrame(
-        {
-            "photo_id": [f"p{i}" for i in range(n)],
-            "path": "x.jpg",
-            "latitude": 10.0 * city + rng.normal(0, 0.05, n),
-            "longitude": 20.0 + rng.normal(0, 0.05, n),
-            "user_id": [f"u{i}" for i in rng.integers(0, 200, n)],
-            "partition": rng.choice(["train", "val"], n, p=[0.7, 0.3]),
-            "city_id": pd.array(city, dtype="Int64"),
-            "source": "own",
-        }
-    )
-
-
-def small_cities(seed: int) -> pd.DataFrame:
-    """Return 48 photos of four cities, which have 1, 2, 3 and 4 users and as many blocks."""
-    rng = np.random.default_rng(seed)
-    city = np.repeat([1, 2, 3, 4], 12)
-    place, user = rng.integers(0, city), rng.integers(0, city)
-    photos = pd.DataFrame({"city_id": city, "latitude": 10.0 * city, "longitude": 5.0 + 0.1 * place})
-    photos["photo_id"] = [f"p{i}" for i in range(len(city))]
-    photos["user_id"] = [f"u{c}-{u}" for c, u in zip(city, user, strict=True)]
-    photos["block"] = splits.place_blocks(photos["latitude"], photos["longitude"])
-    return photos.assign(partition=None)
 
 
 def test_larger_draw_contains_the_smaller(photos):

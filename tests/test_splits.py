@@ -8,25 +8,6 @@ from geoutils import sampling, splits, tables
 from makers.scores import THREE_CITIES
 
 
-@pytest.fixture
-def photos() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    n = 3_000
-    city = rng.integers(1, 4, n)
-    return pd.DataFrame(
-        {
-            "photo_id": [f"p{i}" for i in range(n)],
-            "path": "x.jpg",
-            "latitude": 10.0 * city + rng.normal(0, 0.05, n),
-            "longitude": 20.0 + rng.normal(0, 0.05, n),
-            "user_id": [f"u{i}" for i in rng.integers(0, 200, n)],
-            "partition": rng.choice(["train", "val"], n, p=[0.7, 0.3]),
-            "city_id": pd.array(city, dtype="Int64"),
-            "source": "own",
-        }
-    )
-
-
 def assigned(photos: pd.DataFrame, protocol: str, **settings) -> pd.Series:
     """The one column of a protocol that gives one."""
     return splits.assign_split(photos, protocol, **settings)[f"split_{protocol}"]

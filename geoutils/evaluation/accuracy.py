@@ -95,6 +95,7 @@ def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, nam
 
 
 def city_rows(ids: pd.Series, cities: pd.DataFrame) -> np.ndarray:
+    """Return the row number in `cities` of each city_id; raise for one that is not there."""
     positions = pd.Index(cities["city_id"]).get_indexer(ids)
     if (positions < 0).any():
         unknown = sorted(set(ids[positions < 0]))

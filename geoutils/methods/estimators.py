@@ -1,4 +1,7 @@
-"""What the classifiers on frozen features share: scalings, scoring, and blocks of rows on a device."""
+"""What the classifiers on frozen features share: scalings, scoring, and blocks of rows on a device.
+
+X may be a memory map larger than memory: every pass goes by blocks of rows, and no estimator copies it whole.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 FLOATS = (np.float64, np.float32, np.float16)  # kept as they are; integers become the first
 
 
-def scaling(scaling: str) -> Pipeline:
+def scaling(name: str) -> Pipeline:
     """Return a feature scaling, to be fitted on training rows: "raw", "normalised" (rows of length 1) or
     "centred" (minus the training mean, then length 1). The last two overwrite the rows that they are given: of a
     copy from a large memory map no second one may fit.
@@ -24,12 +27,14 @@ def scaling(scaling: str) -> Pipeline:
     length = Normalizer(copy=False)
     centred = [StandardScaler(with_std=False, copy=False), length]
     steps = {"raw": ["passthrough"], "normalised": [length], "centred": centred}
-    if scaling not in steps:
-        raise ValueError(f"scaling is one of {sorted(steps)}; found {scaling!r}")
-    return make_pipeline(*steps[scaling])
+    if name not in steps:
+        raise ValueError(f"scaling is one of {sorted(steps)}; found {name!r}")
+    return make_pipeline(*steps[name])
 
 
 class Scoring(ClassifierMixin, BaseEstimator):
+    """A classifier that scores every class, `decision_function`, and predicts the best-scored one."""
+
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return the best-scored class a row, shape (n,); ties go to the earlier class."""
         best = self.decision_function(X).argmax(axis=1)
@@ -61,10 +66,12 @@ class Chance(Scoring):
 
 
 def pick_device(name: str | None) -> torch.device:
+    """Return the device of that name, or by default a CUDA device if there is one."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def to_tensor(rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return rows on a device, in float64 if they are that, else in float32."""
     rows = np.ascontiguousarray(rows, np.float64 if rows.dtype == np.float64 else np.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes
@@ -72,5 +79,6 @@ def to_tensor(rows: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def row_blocks(X: np.ndarray, chunk: int, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the number of the first row and the rows of each block of `chunk`, as `to_tensor` has them."""
     for start in range(0, len(X), chunk):
         yield start, to_tensor(X[start : start + chunk], device)

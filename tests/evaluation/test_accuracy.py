@@ -1,4 +1,4 @@
-"""Held against scikit-learn's metrics, scipy, statistics in closed form and plain loops."""
+"""Table I, cities and confusion, held against scikit-learn's metrics and plain loops."""
 
 import numpy as np
 import pandas as pd
@@ -8,17 +8,7 @@ from sklearn.metrics import confusion_matrix
 from geoutils.evaluation import accuracy
 from geoutils.evaluation.intervals import accuracy_interval
 from geoutils.methods import predictions
-from makers.scores import CITIES, IDS, THREE_CITIES, guesses, make_sample, only_test, predicted, told
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(5)
-
-
-@pytest.fixture
-def sample(rng):
-    return make_sample(rng)
+from makers.scores import CITIES, IDS, THREE_CITIES, guesses, only_test, predicted, told
 
 
 def test_confusion_is_scikit_learn_s_and_keeps_absent_cities(sample, rng):

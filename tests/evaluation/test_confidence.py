@@ -1,4 +1,4 @@
-"""Held against scikit-learn's log loss and top-k accuracy, plain loops, and probabilities that are known."""
+"""Confidence, held against plain loops and probabilities that are known."""
 
 import numpy as np
 import pandas as pd
@@ -6,17 +6,7 @@ import pytest
 
 from geoutils.evaluation import confidence
 from geoutils.methods import predictions
-from makers.scores import IDS, make_sample, only_test, predicted
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(5)
-
-
-@pytest.fixture
-def sample(rng):
-    return make_sample(rng)
+from makers.scores import IDS, only_test, predicted
 
 
 def test_calibration_error_is_nothing_for_honest_confidence_and_the_gap_for_boasting():

@@ -6,17 +6,7 @@ import pytest
 
 from geoutils.evaluation import distances
 from geoutils.geo import great_circle_km
-from makers.scores import CITIES, make_sample, only_test, predicted
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(5)
-
-
-@pytest.fixture
-def sample(rng):
-    return make_sample(rng)
+from makers.scores import CITIES, only_test, predicted
 
 
 def test_errors_run_from_the_photo_to_the_predicted_centre(sample, rng):

@@ -12,11 +12,6 @@ from geoutils.methods import predictions
 from makers.scores import IDS
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(5)
-
-
 @given(st.integers(1, 500), st.data())
 def test_the_interval_without_groups_is_wilson_s(n, data):
     right = data.draw(st.integers(0, n))

@@ -4,8 +4,13 @@ import bz2
 from pathlib import Path
 
 import msgpack
+import pandas as pd
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from geoutils.readers import checks
+
+FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PARIS = ("48.858370", "2.294481")
 TOKYO = ("35.658581", "139.745433")
 
@@ -126,3 +131,13 @@ def write_list(path: Path, header: str, rows: list[tuple]) -> Path:
     """Write a CSV file: MP-16's, OSV-5M's or a list of test photos."""
     path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
     return path
+
+
+def hashed(owner: str) -> str:
+    """The keyed hash of an owner's name."""
+    return checks.hash_users(pd.Series([owner], dtype="str"))[0]
+
+
+def reasons(reading: checks.Reading) -> dict[str, str]:
+    """Why each rejected record was."""
+    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))

@@ -13,18 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from geoutils.methods.estimators import Chance, scaling
 from geoutils.methods.knn import KNN
 from geoutils.methods.svm import LinearSVM
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def features(rng, rows=600, width=48, classes=6):
-    """Non-negative like a network's, with a weak class signal."""
-    y = rng.integers(classes, size=rows)
-    X = np.maximum(rng.normal(size=(rows, width)) + 0.8 * rng.normal(size=(classes, width))[y], 0)
-    return X.astype(np.float32), y
+from makers.features import features
 
 
 def memory_map(X, path):

@@ -10,20 +10,9 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from geoutils.methods.knn import KNN
+from makers.features import features
 
 METRICS = ("euclidean", "cosine")
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def features(rng, rows=600, width=48, classes=6):
-    """Non-negative like a network's, with a weak class signal."""
-    y = rng.integers(classes, size=rows)
-    X = np.maximum(rng.normal(size=(rows, width)) + 0.8 * rng.normal(size=(classes, width))[y], 0)
-    return X.astype(np.float32), y
 
 
 def by_differences(queries, rows, k):
@@ -31,9 +20,6 @@ def by_differences(queries, rows, k):
     distances = np.linalg.norm(queries[:, None].astype(float) - rows[None].astype(float), axis=2)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, 1), order
-
-
-WIDE = {"check_classifiers_train": "two columns for two classes", "check_classifiers_classes": "the same"}
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -6,28 +6,7 @@ import pytest
 import torch
 
 from geoutils.methods import finetuning, recipe
-from geoutils.methods.recipe import TrainingConfig
 from geoutils.networks import backbones
-from geoutils.networks.weights import read
-
-
-@pytest.fixture
-def config(sample, tmp_path) -> TrainingConfig:
-    return TrainingConfig(
-        sample=str(tmp_path / "sample.parquet"),
-        folder=str(tmp_path / "model"),
-        backbone="torchvision/mobilenet_v3_small",  # has dropout and batch norm, and is fast
-        weights="random",
-        size=32,
-        epochs=3,
-        batch_size=8,
-        learning_rate=0.01,
-        workers=0,
-    )
-
-
-def weights(folder) -> dict[str, torch.Tensor]:
-    return read(folder / "model.safetensors")
 
 
 def test_groups_follow_caffe_s_recipe(config):

@@ -1,4 +1,4 @@
-"""Held against scikit-learn's brute-force neighbours and LinearSVC, and against plain numpy."""
+"""The linear SVM, held against scikit-learn's LinearSVC and its objective in plain numpy."""
 
 import numpy as np
 import pytest
@@ -7,23 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from geoutils.methods.svm import LinearSVM
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(7)
-
-
-def features(rng, rows=600, width=48, classes=6):
-    """Non-negative like a network's, with a weak class signal."""
-    y = rng.integers(classes, size=rows)
-    X = np.maximum(rng.normal(size=(rows, width)) + 0.8 * rng.normal(size=(classes, width))[y], 0)
-    return X.astype(np.float32), y
-
-
-def memory_map(X, path):
-    np.save(path, X)
-    return np.load(path, mmap_mode="r")
+from makers.features import features
 
 
 def problem(name, rng):

@@ -1,3 +1,5 @@
+"""Caffe's files, written field by field, give back the arrays that they hold; whatever is broken is refused."""
+
 import tracemalloc
 
 import cv2

@@ -1,3 +1,5 @@
+"""The paper's networks, layer by layer against OpenCV's Caffe importer."""
+
 import copy
 import warnings
 

@@ -1,16 +1,16 @@
+"""Each bad row has its reason, and every row is in one of the two tables."""
+
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from geoutils import images, tables
 from geoutils.readers import checks
 from geoutils.readers.checks import check_rows
 from geoutils.readers.delimited import read_csv
-
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+from makers.corpus_files import reasons
 
 
 def write(path, text: str, encoding: str = "utf-8"):
@@ -22,10 +22,6 @@ def raw(**columns: list) -> pd.DataFrame:
     rows = len(next(iter(columns.values())))
     defaults = {"photo_id": [f"p{i}" for i in range(rows)], "latitude": [1.0] * rows, "longitude": [2.0] * rows}
     return pd.DataFrame(defaults | columns).assign(source="own")
-
-
-def reasons(reading: checks.Reading) -> dict[str, str]:
-    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
 
 
 POSITIONS = [

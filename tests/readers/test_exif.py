@@ -3,17 +3,13 @@
 import pandas as pd
 import pillow_heif
 import pytest
-from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geoutils import images
 from geoutils.readers import checks
 from geoutils.readers.exif import _degrees, read_exif, read_exif_folder
-from makers.corpus_files import write_geotagged
-
-
-def reasons(reading: checks.Reading) -> dict[str, str]:
-    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
+from makers.corpus_files import reasons, write_geotagged
+from makers.photos import exif_with
 
 
 def test_a_folder_tree_gives_positions_and_says_what_it_left_out(tmp_path, crops, capsys):
@@ -40,19 +36,6 @@ def test_a_name_that_is_no_utf8_is_rejected_not_fatal(tmp_path, crops):
     reading = read_exif_folder(tmp_path)
     assert reading.photos["photo_id"].tolist() == ["good.jpg"]
     assert reading.rejected["reason"].tolist() == [images.MISSING_FILE]
-
-
-def exif_with(latitude=None, longitude=None, *, refs=("N", "E"), **tags: object) -> Image.Exif:
-    exif = Image.Exif()
-    gps = {1: refs[0], 2: latitude, 3: refs[1], 4: longitude}
-    exif.get_ifd(0x8825).update({tag: value for tag, value in gps.items() if value is not None})
-    exif.update({{"orientation": 0x0112, "artist": 0x013B, "time": 0x0132}[name]: v for name, v in tags.items()})
-    return exif
-
-
-@pytest.fixture
-def photo(crops) -> Image.Image:
-    return crops[0].resize((400, 320))
 
 
 @pytest.mark.parametrize(

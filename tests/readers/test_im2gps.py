@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from geoutils import images
@@ -12,23 +12,16 @@ from geoutils.readers import checks
 from geoutils.readers.checks import concat_readings
 from geoutils.readers.im2gps import read_im2gps
 from makers.corpus_files import (
+    FUZZ,
     PARIS,
     TOKYO,
+    hashed,
     im2gps_name,
     im2gps_record,
+    reasons,
     write_im2gps,
     write_jpeg,
 )
-
-FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def hashed(owner: str) -> str:
-    return checks.hash_users(pd.Series([owner], dtype="str"))[0]
-
-
-def reasons(reading: checks.Reading) -> dict[str, str]:
-    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
 
 
 def test_im2gps_meets_records_with_their_images(tmp_path, crops):

@@ -1,11 +1,12 @@
+"""MP-16 and its shards, OSV-5M and lists of test photos; what every reader of a corpus holds to."""
+
 import functools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from geoutils import images
@@ -15,9 +16,12 @@ from geoutils.readers.im2gps import read_im2gps
 from geoutils.readers.lists import read_mp16, read_osv5m, read_test_list, unpack_mp16
 from geoutils.readers.yfcc100m import read_yfcc100m
 from makers.corpus_files import (
+    FUZZ,
     PARIS,
     TOKYO,
+    hashed,
     im2gps_name,
+    reasons,
     write_im2gps,
     write_jpeg,
     write_list,
@@ -25,16 +29,6 @@ from makers.corpus_files import (
     write_yfcc,
     yfcc_row,
 )
-
-FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def hashed(owner: str) -> str:
-    return checks.hash_users(pd.Series([owner], dtype="str"))[0]
-
-
-def reasons(reading: checks.Reading) -> dict[str, str]:
-    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
 
 
 @pytest.mark.parametrize("byte_keys", [False, True])

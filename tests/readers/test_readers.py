@@ -1,4 +1,4 @@
-"""One door: each reader by its name, a table of our own, and a stream of readings as a folder of parts."""
+"""One door: each reader by its name, and a table of our own."""
 
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from geoutils import tables
@@ -10,20 +10,13 @@ from geoutils.readers import checks, yfcc100m
 from geoutils.readers.checks import concat_readings
 from geoutils.readers.yfcc100m import read_yfcc100m
 from makers.corpus_files import (
+    FUZZ,
     PARIS,
+    hashed,
+    reasons,
     write_yfcc,
     yfcc_row,
 )
-
-FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def hashed(owner: str) -> str:
-    return checks.hash_users(pd.Series([owner], dtype="str"))[0]
-
-
-def reasons(reading: checks.Reading) -> dict[str, str]:
-    return dict(zip(reading.rejected["record"], reading.rejected["reason"], strict=True))
 
 
 @pytest.mark.parametrize("options", [{}, {"wide": True}, {"wide": True, "swapped": True}])
@@ -104,9 +97,6 @@ def test_a_line_without_end_is_one_broken_record_in_bounded_memory(tmp_path, mon
     reading = concat_readings(read_yfcc100m(path))
     assert reading.photos["photo_id"].tolist() == ["1", "2"]
     assert reading.rejected["reason"].tolist() == [checks.BROKEN]
-
-
-VALUE = st.one_of(st.none(), st.floats().map(str), st.text(st.characters(exclude_categories=["C", "Z"]), max_size=9))
 
 
 @FUZZ

@@ -1,3 +1,5 @@
+"""The made-up world holds what was planted in it, and nothing that gives a city away."""
+
 import functools
 import hashlib
 from pathlib import Path
