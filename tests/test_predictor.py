@@ -1,7 +1,6 @@
 """A finished run names cities of new photos: calibrated, unsure where it should be, honest about where it learnt."""
 
 import shutil
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from PIL import Image
 from geoutils import predictor, tables
 from geoutils.__main__ import SOME_UNREADABLE, main
 from geoutils.artifacts import read_json, write_json
-from geoutils.views import pages
 
 METHODS = ("svm-efficientnet_lite0-photo", "knn-efficientnet_lite0-user", "finetune-efficientnet_lite0-photo")
 
@@ -40,17 +38,6 @@ def test_the_store_that_was_learnt_from_is_opened_and_no_other_of_its_name(finis
     write_json(sidecar, {**told, "settings": {**told["settings"], **({"store": name} if name else {})}})
     with pytest.raises((ValueError, FileNotFoundError), match=name or "05_knn_svm"):
         predictor.load_predictor(run, METHODS[0], allow_synthetic=True)
-
-
-def test_page_of_good_and_bad_files_is_written_without_a_warning(tmp_path):
-    rows = {"file": ["a", "b"], "answer": ["Rome", None], "confidence": [0.5, np.nan], "fault": [None, "unreadable"]}
-    table = pd.DataFrame(rows).assign(first_5="", method="svm", origin="photographs")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        page = pages.write(table, tmp_path / "o.html").read_text()
-    assert "50 %" in page
-    assert "unreadable" in page
-    assert "nan" not in page
 
 
 def test_a_made_up_world_is_refused_unless_asked_for(finished_run):

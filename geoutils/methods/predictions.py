@@ -73,7 +73,7 @@ def predictions_table(
 
     Args:
         photo_ids, true: shape (n,); `true` are city ids.
-        scores: shape (n, classes), higher is likelier; ranked as they are kept, in float32.
+        scores: shape (n, classes), higher is likelier.
         classes: shape (classes,), city ids.
         split: "val" or "test", shape (n,) or one for all.
         temperature: confidence is the best class's softmax of scores / temperature (see `fit_temperature`).
@@ -82,7 +82,7 @@ def predictions_table(
     if scores.shape != (len(photo_ids), len(classes)) or not np.isfinite(scores).all():
         wanted = (len(photo_ids), len(classes))
         raise ValueError(f"expected finite scores of shape {wanted} (photos, classes); found {scores.shape}")
-    best = classes[np.argsort(-scores.astype(np.float32), axis=1, kind="stable")[:, :5]]
+    best = classes[np.argsort(-scores, axis=1, kind="stable")[:, :5]]
     confidence = softmax(scores, temperature).max(1)
     columns = {"photo_id": photo_ids, "city_id": true, "predicted": best[:, 0], "top5": best.tolist()}
     return conform(pd.DataFrame({**columns, "confidence": confidence, "split": split}), "predictions")
@@ -94,7 +94,8 @@ def write_predictions(
     """Write `folder/name.parquet`, its scores `name.npy` and, last, its sidecar `name.json`: all count, or none.
 
     Args:
-        scores: (n, classes), rows as in the table, columns as in the sidecar's `class_ids`; kept as float32.
+        scores: (n, classes), rows as in the table, columns as in the sidecar's `class_ids`. They are kept as float32;
+            where rounding makes another class equal to the best, the best is kept as the next larger number.
 
     Returns:
         The table, checked.
@@ -102,14 +103,17 @@ def write_predictions(
     Raises:
         ValueError: if the best class of a row is not what the table says is predicted.
     """
-    checked, scores = conform(table, "predictions"), np.asarray(scores, np.float32)
-    shape, class_ids = (len(checked), len(sidecar["class_ids"])), np.asarray(sidecar["class_ids"])
-    if scores.shape != shape or (class_ids[scores.argmax(axis=1)] != checked["predicted"]).any():
+    checked, scores, class_ids = conform(table, "predictions"), np.asarray(scores), np.asarray(sidecar["class_ids"])
+    shape = (len(checked), len(class_ids))
+    if scores.shape != shape or (class_ids[(best := scores.argmax(axis=1))] != checked["predicted"]).any():
         raise ValueError(f"{name}: expected scores of shape {shape}, best where `predicted` is; found {scores.shape}")
+    kept = scores.astype(np.float32)
+    tied = np.flatnonzero(kept.argmax(axis=1) != best)
+    kept[tied, best[tied]] = np.nextafter(kept[tied, best[tied]], np.float32(np.inf))
     path = Path(folder) / f"{name}.parquet"
     with atomic_path(path) as rows, atomic_path(path.with_suffix(".npy")) as all_scores:
         checked.to_parquet(rows, index=False)
-        np.save(all_scores, scores)
+        np.save(all_scores, kept)
         path.with_suffix(".json").unlink(missing_ok=True)  # what is killed from here on has no sidecar, old or new
     write_json(path.with_suffix(".json"), sidecar)
     return checked

@@ -155,6 +155,12 @@ def test_cities_along_a_line_are_ordered_from_west_to_east(rng):
     assert order.tolist() == np.argsort(longitude).tolist()
 
 
+def test_trained_rows_are_those_of_methods_that_learnt(sample, rng):
+    table, more = predicted(sample, rng), {"a": told("coin", kind="none"), "b": told("svm", weights="random")}
+    files = {name: (table, sidecar) for name, sidecar in more.items()} | {"c": (table, told("svm"))}
+    assert accuracy.trained_rows(accuracy.table1(files, sample))["name"].tolist() == ["c"]
+
+
 def test_mistaken_for_counts_every_test_photo_of_the_city():
     counts = pd.DataFrame([[3, 2, 0], [1, 4, 0], [0, 0, 5]], index=THREE_CITIES["city"], columns=THREE_CITIES["city"])
     assert accuracy.mistaken_for(counts, THREE_CITIES, "Aa")["photos"].tolist() == [3, 2, 0]

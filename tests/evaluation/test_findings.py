@@ -31,6 +31,13 @@ def test_chance_is_never_the_best_and_the_paper_s_split_comes_first():
         findings.best_method({"chance": found["chance"]})
 
 
+def test_what_learnt_nothing_is_never_the_best_and_other_splits_come_by_name():
+    found = {"coin": (guesses(10, 10), told("coin", kind="none")), "b": (guesses(1, 1), told("svm", "seed b"))}
+    found["a"] = guesses(5, 5), told("svm", "seed a")
+    assert findings.best_method(found) == "a"
+    assert findings.best_method(found, ["seed b"]) == "b"
+
+
 def test_summary_says_the_numbers_of_the_table():
     columns = {"n_test": 50, "paper": np.nan, "origin": "photographs: own", "interval": "by user", "top5": 0.9}
     rows = [

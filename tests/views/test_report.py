@@ -17,7 +17,8 @@ from geoutils import tables
 from geoutils.artifacts import provenance, write_json
 from geoutils.evaluation import accuracy
 from geoutils.readers import checks
-from geoutils.views import maps, pages, plots, report
+from geoutils.splits import PROTOCOLS
+from geoutils.views import maps, plots, report
 from geoutils.views.canvas import save
 from makers.scores import HOSTILE, MADE_UP, OWN
 
@@ -59,7 +60,7 @@ def table1() -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["method", "backbone", "weights", "protocol", "accuracy", "paper"])
     ends = {"ci_low": table["accuracy"] - 0.011, "ci_high": table["accuracy"] + 0.013}
     names = [f"row{i}" for i in range(len(rows))]
-    titles = {"title": table["method"], "kind": table["method"].map({"chance": "none"}).fillna("frozen")}
+    titles = {"title": "method " + table["method"], "kind": table["method"].map({"chance": "none"}).fillna("frozen")}
     return table.assign(**ends, **titles, top5=table["accuracy"] * 2, n_test=942, interval="by user", name=names)
 
 
@@ -120,6 +121,13 @@ def test_every_row_that_counts_is_in_table_1_with_its_interval_and_photos(write,
     for text in (*percent(counted["accuracy"]), *percent(counted["top5"]), *ends):
         assert text in shown
     assert shown.count("942") == len(counted)
+
+
+def test_methods_stand_under_their_titles_and_splits_with_what_they_ask(write):
+    shown = region(read(write()), "Table I")
+    assert "method svm" in shown
+    for protocol in ("photo", "user"):
+        assert f"Split by {protocol} {PROTOCOLS[protocol].about}" in shown
 
 
 def test_random_weights_stand_apart_as_a_check_of_the_path(write):
@@ -344,13 +352,3 @@ def test_a_chosen_city_is_told_in_words_in_any_order(visit, write, predictions, 
     assert [text.strip() for text in page.locator("#matrix thead span").all_text_contents()] == names
     for part, photos in zip(said.split("Taken for")[1:], (row, column), strict=True):
         assert sorted(map(int, re.findall(r" (\d+)[,.]", part))) == sorted(photos[photos > 0])
-
-
-@pytest.mark.browser
-def test_an_executed_notebooks_page_asks_for_nothing(visit, tmp_path):
-    data = {"text/html": "<table><tr><td>1</td></tr></table>", "text/plain": "1"}
-    cells = [nbformat.v4.new_markdown_cell("# A title"), nbformat.v4.new_code_cell("1")]
-    cells[1].outputs = [nbformat.v4.new_output("execute_result", data=data)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
-    page = visit(pages.export_html(tmp_path / "n.ipynb"))
-    assert page.inner_text("h1").startswith("A title")
