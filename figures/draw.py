@@ -45,7 +45,8 @@ def draw(run_dir: Path, folder: Path = FIGURES) -> list[Path]:
         shutil.copyfile(run_dir / f"results/{name}.csv", folder / f"{kept}.csv")
     if any(sidecar["protocol"] == "place" for _, sidecar in found.values()):
         places = read_csv(run_dir / "results/per_city.csv")
-        counts = accuracy.confusion(found[findings.best_method(found, ["place"])][0], places)
+        by_place = {name: both for name, both in found.items() if both[1]["protocol"] == "place"}
+        counts = accuracy.confusion(found[findings.best_method(by_place)][0], places)
         write_csv(counts.reset_index(), folder / f"{prefix}confusion_place.csv")
     return redraw(folder, folder)
 
@@ -68,4 +69,6 @@ def redraw(tables: Path, folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python figures/draw.py RUN, a finished run such as runs/sample")
     print(*draw(Path(sys.argv[1])), sep="\n")

@@ -155,7 +155,8 @@ def _sample(given: argparse.Namespace) -> None:
         cluster=given.cluster,
         seed=given.seed,
     )
-    print(f"{len(drawn.photos):,} photos of {len(drawn.cities)} cities: {given.out}; cities.csv there counts all")
+    photos, cities = len(drawn.photos), len(drawn.cities)
+    print(f"{photos:,} photos of {cities} cities: {given.out}; cities.csv there counts the whole corpus")
     print(f"next: deep-im2gps run profiles/corpus.yaml --set 01_photos.photos={given.out.absolute()}")
 
 

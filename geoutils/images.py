@@ -17,6 +17,8 @@ from geoutils.artifacts import file_sha256
 
 # what photographs come in; Pillow's rarer decoders (one runs Ghostscript) never see a file from outside
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")
 MISSING_FILE = "missing file"
 UNREADABLE = "unreadable image"
 TRUNCATED = "truncated image"
@@ -129,7 +131,3 @@ def _ending(path: str) -> int:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - (1 << 12)))
         return hash((size, file.read()))
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-IMAGE_SUFFIXES += (".heic", ".heif", ".hif", ".avif")

@@ -11,11 +11,13 @@ from geoutils.tables import SPLITS, conform, drawn_protocols, ledger_row, split_
 
 
 class Sample(NamedTuple):
-    """A drawn sample: the `table` (schema "sample"), its `ledger` rows, and the `shortfalls` by city and split."""
+    """A drawn sample: the `table` (schema "sample"), its `ledger` rows, the `shortfalls` by city and split, and the
+    protocols `left_out` because the photos do not allow them."""
 
     table: pd.DataFrame
     ledger: list[dict]
     shortfalls: pd.DataFrame
+    left_out: list[str]
 
 
 def balance(
@@ -58,7 +60,7 @@ def draw(
         splitting: shares and block_degrees, as for `assign_split`.
     """
     splits = pd.DataFrame(index=photos.index)
-    for protocol in protocols:
+    for protocol in sorted(protocols, key=[*PROTOCOLS].index):  # columns in one order, whatever was asked for first
         for column, split in assign_split(photos, protocol, seed=seed, **splitting).items():
             splits[column] = balance(photos, split, _wanted(per_city, column), seed=seed)
     return photos.assign(**splits)[splits.notna().any(axis=1)]
@@ -91,6 +93,7 @@ def draw_sample(
         raise ValueError(f"{absent:,} of {len(kept):,} photos have no image: give image_root in notebook 01")
     labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(kept))
     ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
+    asked = PROTOCOLS if protocols is None else protocols
     protocols = available_protocols(kept, protocols, **splitting)
     drawn = draw(kept, protocols, per_city=per_city, **splitting)
     if drawn.empty:
@@ -99,7 +102,7 @@ def draw_sample(
     drawn = drawn.assign(city=drawn["city_id"].map(cities.set_index("city_id")["city"]))
     table = conform(drawn.astype({"city_id": "int64"}), "sample")
     short = [_shortfalls(table, protocol, per_city) for protocol in drawn_protocols(table)]
-    return Sample(table, ledger, pd.concat(short, ignore_index=True))
+    return Sample(table, ledger, pd.concat(short, ignore_index=True), [p for p in asked if p not in protocols])
 
 
 def split_counts(sample: pd.DataFrame, protocol: str) -> pd.DataFrame:

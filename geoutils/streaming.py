@@ -88,6 +88,7 @@ def sample_corpus(
     out: Path,
     *,
     image_root: Path | None = None,
+    radius_km: float = 25.0,
     per_city: int = 10_000,
     cluster: str | None = None,
     seed: int = 0,
@@ -99,7 +100,7 @@ def sample_corpus(
         path, reader, image_root: as for `readers.read_batches`; images may be fetched later.
         out: gets `parts/`, which a second call takes as they are, rejected.csv, cities.csv, photos.parquet, a ledger.
         per_city: photos to draw; splits share them by hash.
-        cluster, seed: as for `draw_streamed`. cities_that: its radius_km, min_photos and max_cities.
+        radius_km, cluster, seed: as for `draw_streamed`. cities_that: its min_photos and max_cities.
     """
     out, parts = Path(out), Path(out) / "parts"
     if parts.exists():
@@ -109,7 +110,8 @@ def sample_corpus(
     shares = {split: round(share * per_city) for split, share in splits.DEFAULT_SHARES.items()}
     drawn = draw_streamed(
         parts,
-        non_overlapping(load_gazetteer(), cities_that["radius_km"]),
+        non_overlapping(load_gazetteer(), radius_km),
+        radius_km=radius_km,
         protocols=["photo"],
         per_city={"train": per_city - sum(shares.values()), **shares},
         cluster=cluster,

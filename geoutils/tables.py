@@ -16,6 +16,7 @@ SYNTHETIC = "synthetic"  # the `source` of every made-up photo
 SPLITS = ("train", "val", "test")
 MIN_TEST_PHOTOS = 20  # test photos below which a city gets no rank, colour or claim
 MOST_SOURCES = 4  # named in an origin
+SIDECAR_KEYS = ("method", "title", "kind", "backbone", "weights", "protocol", "origin", "class_ids")
 
 _NUMBER = "float64"
 # dtype, nullable, allowed values or range
@@ -92,7 +93,7 @@ def conform(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     import pandera.errors
 
     schema = _schema(kind)
-    splits = [name for name in table.columns if re.fullmatch(SPLIT_COLUMNS, name)]
+    splits = [name for name in table.columns if re.fullmatch(SPLIT_COLUMNS, str(name))]
     wanted = [own for name in schema.columns for own in (splits if name == SPLIT_COLUMNS else [name])]
     absent = [name for name in wanted if name not in table.columns]
     required = [name for name in absent if not schema.columns[name].nullable]
@@ -146,13 +147,28 @@ def predictions_name(method: str, backbone: str, protocol: str) -> str:
 
 def read_scores(folder: Path, name: str) -> np.ndarray:
     """Read all scores of a predictions file, float32 (n, classes): rows of its table, columns its `class_ids`."""
-    return np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
+    path = Path(folder) / f"{name}.npy"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; notebook 05_knn_svm or 06_finetune writes it: run that again")
+    return np.load(path, mmap_mode="r")
 
 
 def read_predictions(folder: Path) -> dict[str, tuple[pd.DataFrame, dict]]:
-    """Read every predictions file of a folder with its sidecar, by name, sorted."""
-    sidecars = sorted(Path(folder).glob("[!.]*.json"))  # a dot: what a killed write left
-    return {path.stem: (read_table(path.with_suffix(".parquet"), "predictions"), read_json(path)) for path in sidecars}
+    """Read every predictions file of a folder with its sidecar, by name, sorted.
+
+    Raises:
+        ValueError: if a sidecar lacks one of `SIDECAR_KEYS`, naming it.
+    """
+    paths = sorted(Path(folder).glob("[!.]*.json"))  # a dot: what a killed write left
+    sidecars = {path.stem: read_json(path) for path in paths}
+    for name, sidecar in sidecars.items():
+        if absent := [key for key in SIDECAR_KEYS if key not in sidecar]:
+            raise ValueError(
+                f"{name}.json lacks {absent}: run the notebook that wrote it again (05_knn_svm, 06_finetune)"
+            )
+    return {
+        name: (read_table(Path(folder) / f"{name}.parquet", "predictions"), told) for name, told in sidecars.items()
+    }
 
 
 def origin(table: pd.DataFrame) -> str:
@@ -165,7 +181,7 @@ def origin(table: pd.DataFrame) -> str:
         "SYNTHETIC: made-up photos" or "photographs: <sources>".
     """
     sources = sorted(table["source"].unique())
-    if SYNTHETIC in sources:
+    if SYNTHETIC in map(str.lower, sources):
         return "SYNTHETIC: made-up photos"
     more = f" and {len(sources) - MOST_SOURCES} others" if len(sources) > MOST_SOURCES else ""
     return "photographs: " + ", ".join(sources[:MOST_SOURCES]) + more

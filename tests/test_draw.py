@@ -54,7 +54,7 @@ def test_a_real_runs_tables_stand_beside_the_samples_under_its_name(tmp_path):
     for protocol in ("photo", "place"):
         ids = [f"{i}" for i in range(80)]
         split = np.repeat(["val", "test"], 40)
-        scores = np.random.default_rng(0).random((80, 2))
+        scores = np.random.default_rng(len(found)).random((80, 2))
         table = predictions.predictions_table(ids, np.resize([1, 2], 80), scores, [1, 2], split)
         sidecar = told("svm", protocol, class_ids=[1, 2])
         predictions.write_predictions(table, scores, sidecar, run / "predictions", f"svm-x-{protocol}")
@@ -67,6 +67,10 @@ def test_a_real_runs_tables_stand_beside_the_samples_under_its_name(tmp_path):
     names = {f"own_{name}.png" for name in ("table1", "accuracy_map", "confusion_photo", "confusion_place")}
     assert drawn == names | {"cities.png"}
     assert all((tmp_path / "figures" / name).exists() for name in drawn)
+    for protocol, table in found.items():
+        counts = pd.read_csv(tmp_path / f"figures/own_confusion_{protocol}.csv", index_col=0)
+        assert (counts.to_numpy() == accuracy.confusion(table, cities).to_numpy()).all()
+    assert (found["photo"]["predicted"] != found["place"]["predicted"]).any()
 
 
 def test_every_picture_of_readme_is_there_and_described():

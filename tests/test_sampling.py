@@ -1,4 +1,4 @@
-"""Properties of splits and of the balanced draw."""
+"""Properties of the balanced draw."""
 
 import pandas as pd
 import pytest
@@ -33,6 +33,18 @@ def test_draw_names_every_shortfall(photos):
     counts = sampling.split_counts(sample.table, "photo").stack()
     for row in sample.shortfalls.itertuples():
         assert counts[row.city, row.split] == row.found < row.wanted
+
+
+def test_a_corpus_s_own_split_is_taken_whole_and_falls_short_of_nothing(photos):
+    sample = sampling.draw_sample(photos, THREE_CITIES, per_city={"train": 9_000, "val": 9_000, "test": 9_000})
+    assert set(sample.shortfalls["protocol"]) == {"photo", "user", "place"}
+    few = sampling.draw_sample(photos, THREE_CITIES, protocols=["given"], per_city={"train": 1, "val": 1, "test": 1})
+    assert len(few.table) == len(photos)
+
+
+def test_protocols_that_the_photos_do_not_allow_are_named(photos):
+    assert sampling.draw_sample(photos.assign(user_id=None), THREE_CITIES).left_out == ["user"]
+    assert sampling.draw_sample(photos, THREE_CITIES, protocols=["photo"]).left_out == []
 
 
 def test_ledger_adds_up(photos):

@@ -180,16 +180,22 @@ def by_half(photos: pd.DataFrame, *, shares, seed, **_) -> pd.DataFrame:
     return pd.DataFrame({name: np.where(test, "test", "train") for name, test in sides.items()}, photos.index)
 
 
+def one_sided(photos: pd.DataFrame, **settings) -> pd.DataFrame:
+    """Two columns, one of which tests on nothing."""
+    return by_half(photos, **settings).assign(**{"split_half b": "train"})
+
+
 def test_a_registered_protocol_of_several_columns_is_drawn_as_any_other(photos, monkeypatch):
     monkeypatch.setitem(splits.PROTOCOLS, "halves", splits.Protocol(by_half, "two halves, each in turn", "halves"))
     assert "halves" in splits.available_protocols(photos)
     per_city = {"train": 40, "val": 0, "test": 30}
-    sample = sampling.draw_sample(photos, THREE_CITIES, protocols=["photo", "halves"], per_city=per_city)
+    sample = sampling.draw_sample(photos, THREE_CITIES, protocols=["halves", "photo"], per_city=per_city)
     assert tables.drawn_protocols(sample.table) == ["photo", "half a", "half b"]
     for name in ("half a", "half b"):
         counts = sampling.split_counts(sample.table, name)
         assert (counts[["train", "val", "test"]] == [40, 0, 30]).all(axis=None)
     halves = splits.assign_split(photos, "halves")
     assert ((halves["split_half a"] == "test") == (halves["split_half b"] == "train")).all()
-    with pytest.raises(ValueError, match=r"'halves' leaves 0 \(halves\?\)"):
-        splits.available_protocols(photos.head(1), ["halves"])
+    monkeypatch.setitem(splits.PROTOCOLS, "one", splits.Protocol(one_sided, "one of two columns tests", "sides"))
+    with pytest.raises(ValueError, match=r"'one' leaves 0 \(sides\?\)"):
+        splits.available_protocols(photos, ["one"])

@@ -1,10 +1,11 @@
-"""The schemas hold, reading gives back what was written, the ledger adds up, owners are hidden."""
+"""The schemas hold, reading gives back what was written, the ledger adds up."""
 
 import pandas as pd
 import pytest
 
 from geoutils import tables
 from geoutils.artifacts import write_json
+from makers.scores import told
 
 PHOTO = {"photo_id": "a", "path": "/x.jpg", "latitude": 1.0, "longitude": 2.0, "source": "own"}
 
@@ -52,6 +53,17 @@ def test_missing_table_names_the_notebook_that_writes_it(tmp_path):
         tables.read_table(tmp_path / "sample.parquet", "sample")
 
 
+def test_predictions_of_an_older_form_are_refused_by_what_they_lack(tmp_path):
+    tables.write_table(pd.DataFrame([PREDICTION]), tmp_path / "knn.parquet", "predictions")
+    older = told("knn")
+    del older["title"], older["kind"]
+    write_json(tmp_path / "knn.json", older)
+    with pytest.raises(ValueError, match=r"knn.json lacks \['title', 'kind', 'class_ids'\]: run the notebook"):
+        tables.read_predictions(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"knn.npy is not there"):
+        tables.read_scores(tmp_path, "knn")
+
+
 def test_predictions_without_a_sidecar_do_not_count(tmp_path):
     tables.write_table(pd.DataFrame([PREDICTION]), tmp_path / "half.parquet", "predictions")
     assert tables.read_predictions(tmp_path) == {}
@@ -59,7 +71,7 @@ def test_predictions_without_a_sidecar_do_not_count(tmp_path):
 
 def test_what_a_killed_write_left_is_not_read(tmp_path):
     tables.write_table(pd.DataFrame([PREDICTION]), tmp_path / "knn.parquet", "predictions")
-    write_json(tmp_path / "knn.json", {})
+    write_json(tmp_path / "knn.json", told("knn", class_ids=[1, 2]))
     tables.write_ledger([tables.ledger_row("read", 1, 1)], tmp_path, "01_photos")
     (tmp_path / ".knn.1a2b3c4d.json").write_text("{")
     (tmp_path / "ledger" / ".01_photos.1a2b3c4d.csv").write_text("step,rows_in\n")
@@ -100,6 +112,7 @@ def test_a_sample_keeps_splits_of_any_name_and_says_which_it_has():
 def test_made_up_photos_name_the_origin_even_among_real_ones():
     assert tables.origin(pd.DataFrame({"source": ["own", tables.SYNTHETIC]})).startswith("SYNTHETIC")
     assert tables.origin(pd.DataFrame({"source": ["own", "mp16"]})) == "photographs: mp16, own"
+    assert tables.made_up(tables.origin(pd.DataFrame({"source": ["own", "Synthetic"]})))
     assert tables.origin(pd.DataFrame({"source": list("gfedcba")})) == "photographs: a, b, c, d and 3 others"
     told = [tables.origin(pd.DataFrame({"source": ["own", source]})) for source in (tables.SYNTHETIC, "mp16")]
     assert [tables.made_up(origin) for origin in told] == [True, False]

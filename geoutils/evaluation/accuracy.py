@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 
 from geoutils.evaluation.intervals import accuracy_interval
 from geoutils.geo import great_circle_km
-from geoutils.tables import MIN_TEST_PHOTOS, drawn_protocols, origin, split_of, test_rows
+from geoutils.tables import MIN_TEST_PHOTOS, drawn_protocols, origin, test_rows
 
 # Table I of "Diving Deeper into IM2GPS": accuracy of a method on a backbone
 PAPER_TABLE_1 = {
@@ -38,12 +38,10 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
         file's), title (the method's, for people) and kind.
 
     Raises:
-        ValueError: if a sidecar lacks a key, or predictions and sample do not speak of the same test photos.
+        ValueError: if predictions and sample do not speak of the same test photos.
     """
     rows = []
     for name, (table, sidecar) in predictions.items():
-        if absent := [key for key in _SIDECAR if key not in sidecar]:
-            raise ValueError(f"{name}.json lacks {absent}; it needs {_SIDECAR}")
         test = _matched(table, sample, sidecar["protocol"], name)
         grouped = test["user_id"].notna().mean() > 0.5  # a few known photographers say nothing of the others
         found = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
@@ -77,7 +75,9 @@ def _rank(row: dict, protocols: list[str]) -> tuple:
 
 def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, name: str) -> pd.DataFrame:
     """Return the test rows with the sample's columns, or say which photos do not match."""
-    split, side = f"split_{protocol}", split_of(sample, protocol)
+    if protocol not in (drawn := drawn_protocols(sample)):
+        raise ValueError(f"{name}: the sample has no split by protocol {protocol!r}; it was drawn under {drawn}")
+    split = f"split_{protocol}"
     joined = predictions.merge(sample, on="photo_id", how="left", suffixes=("", "_there"))
     faults = {
         "not in the sample": joined["city_id_there"].isna(),
@@ -88,7 +88,7 @@ def _matched(predictions: pd.DataFrame, sample: pd.DataFrame, protocol: str, nam
         if rows.any():
             some = joined.loc[rows, "photo_id"].head(3).tolist()
             raise ValueError(f"{name}: {rows.sum()} photos are {fault}, such as {some}; predict on this sample again")
-    test, expected = test_rows(joined), (side == "test").sum()
+    test, expected = test_rows(joined), (sample[split] == "test").sum()
     if len(test) < expected:
         raise ValueError(f"{name}: {len(test)} of the sample's {expected} test photos were predicted; predict all")
     return test
@@ -177,7 +177,7 @@ def mistaken_for(counts: pd.DataFrame, cities: pd.DataFrame, city: str) -> pd.Da
     """Return the cities with `photos`: how many test photos of one city were put into each.
 
     Args:
-        counts: from `evaluation.confusion` over the same cities.
+        counts: from `confusion` over the same cities.
 
     Raises:
         ValueError: for a city that is not among them, naming some that are.

@@ -23,7 +23,7 @@ def error_km(predictions: pd.DataFrame, cities: pd.DataFrame, sample: pd.DataFra
     if (unknown := own.index[own["latitude"].isna()]).size:
         raise ValueError(f"{len(unknown)} photos have no position in the sample, such as {list(unknown[:3])}")
     centres = cities[["latitude", "longitude"]].to_numpy()[city_rows(test["predicted"], cities)]
-    answered = test[["latitude", "longitude"]].to_numpy(np.float64)
+    answered = test.reindex(columns=["latitude", "longitude"]).to_numpy(np.float64)
     guesses = np.where(np.isnan(answered).any(axis=1, keepdims=True), centres, answered)
     distances = great_circle_km(*own.to_numpy().T, *guesses.T)
     return pd.Series(distances, own.index, name="error_km")

@@ -73,7 +73,8 @@ def describe_rivals(predictions: Predictions, name: str) -> str:
     rivals = {
         other: (table, sidecar)
         for other, (table, sidecar) in predictions.items()
-        if other != name and sidecar["protocol"] == protocol and sidecar["weights"] not in ("none", "random")
+        if other != name and sidecar["protocol"] == protocol
+        if sidecar["kind"] != "none" and sidecar["weights"] != "random"
         if (table["split"] == "val").any()
     }
     if not rivals:

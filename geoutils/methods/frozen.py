@@ -77,9 +77,7 @@ def build(method: str, settings: Mapping[str, Any]) -> Pipeline:
     Raises:
         ValueError: for a method that is none of them.
     """
-    if method not in CLASSIFIERS:
-        raise ValueError(f"no classifier on frozen features is called {method!r}; there are {[*CLASSIFIERS]}")
-    return make_pipeline(scaling(settings["preprocess"]), CLASSIFIERS[method](**_own_settings(method, settings)))
+    return make_pipeline(scaling(settings["preprocess"]), _classifier(method)(**_own_settings(method, settings)))
 
 
 def fit(model: Classifier, sample: pd.DataFrame, rows: np.ndarray, protocol: str) -> Classifier:
@@ -97,16 +95,22 @@ def _predict(
     write_scores(folder, sample, protocol, scores, model.classes_.tolist(), sidecar)
 
 
+def _classifier(method: str) -> type:
+    if method not in CLASSIFIERS:
+        raise ValueError(f"no classifier on frozen features is called {method!r}; there are {[*CLASSIFIERS]}")
+    return CLASSIFIERS[method]
+
+
 def _own_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a classifier's grid varies (k, C), from a row of a search or a sidecar, as plain numbers."""
-    defaults = CLASSIFIERS[method]().get_params()
+    defaults = _classifier(method)().get_params()
     return {name: type(defaults[name])(given[name]) for name in CLASSIFIERS[method].grid}
 
 
 def _search(
     sample: pd.DataFrame, rows: np.ndarray, protocol: str, method: str, scalings: Sequence[str]
 ) -> pd.DataFrame:
-    split, city, classifier = split_of(sample, protocol).to_numpy(), sample["city_id"].to_numpy(), CLASSIFIERS[method]
+    split, city, classifier = split_of(sample, protocol).to_numpy(), sample["city_id"].to_numpy(), _classifier(method)
     train, val = split == "train", split == "val"
     if not val.any():
         usual = {"preprocess": scalings[-1], "accuracy": np.nan, **_own_settings(method, classifier().get_params())}

@@ -42,18 +42,23 @@ def write_scores(
     Raises:
         ValueError: for a protocol that was not drawn, scores that do not fit, or a sidecar that lacks a key.
     """
-    if (absent := [key for key in SIDECAR if key not in sidecar]) or sidecar["kind"] not in KINDS:
+    if (absent := [key for key in SIDECAR if sidecar.get(key) is None]) or sidecar["kind"] not in KINDS:
         raise ValueError(
             f"a sidecar needs {SIDECAR}, kind one of {KINDS}; {absent or sidecar['kind']} is missing or new"
         )
     split = split_of(sample, protocol)
     asked = sample[split.isin(["val", "test"])]
     split, city = split[asked.index].to_numpy(), asked["city_id"].to_numpy()
+    if len(scores) != len(asked):
+        raise ValueError(f"expected scores of {len(asked)} val and test photos of {protocol!r}; found {len(scores)}")
     val = split == "val"
     temperature = fit_temperature(scores[val], city[val], classes)
     table = predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
     if positions is not None:
-        table[["latitude", "longitude"]] = np.asarray(positions, np.float64)
+        positions = np.asarray(positions, np.float64)
+        if positions.shape != (len(asked), 2) or (np.isnan(positions[:, 0]) != np.isnan(positions[:, 1])).any():
+            raise ValueError(f"positions are {len(asked)} rows of latitude and longitude, both or neither nan")
+        table[["latitude", "longitude"]] = positions
     sidecar = {**sidecar, "protocol": protocol, "origin": origin(asked)}
     sidecar |= {"class_ids": np.asarray(classes).tolist(), "temperature": temperature}
     name = predictions_name(sidecar["method"], sidecar["backbone"], protocol)
@@ -107,7 +112,8 @@ def write_predictions(
     shape = (len(checked), len(class_ids))
     if scores.shape != shape or (class_ids[(best := scores.argmax(axis=1))] != checked["predicted"]).any():
         raise ValueError(f"{name}: expected scores of shape {shape}, best where `predicted` is; found {scores.shape}")
-    kept = scores.astype(np.float32)
+    if not np.isfinite(kept := scores.astype(np.float32)).all():
+        raise ValueError(f"{name}: scores must be finite as float32")
     tied = np.flatnonzero(kept.argmax(axis=1) != best)
     kept[tied, best[tied]] = np.nextafter(kept[tied, best[tied]], np.float32(np.inf))
     path = Path(folder) / f"{name}.parquet"

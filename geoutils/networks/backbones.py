@@ -97,7 +97,7 @@ def load(
     """Build a network by name and load its weights.
 
     Args:
-        name: a key of `weights.published()`, "torchvision/<name>", or any timm name.
+        name: a key of `weights.known_files()`, "torchvision/<name>", or any timm name.
         weights_from: "default" or "pretrained" (the network's own: bundled, fetched before, or downloaded by timm or
             torchvision), "available" (its own if they are on this machine, else random ones), "random", or a file.
         size: side of the input in pixels; None takes the network's own.

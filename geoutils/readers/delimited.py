@@ -61,7 +61,7 @@ def read_csv(
 def csv_batches(
     path: Path, *, columns: Mapping[str, str] | None = None, batch_rows: int = 250_000
 ) -> Iterator[pd.DataFrame]:
-    """Yield the records of a file with a header as raw rows for `checked`, a broken record with its reason.
+    """Yield the records of a file with a header as raw rows for `check_rows`, a broken record with its reason.
 
     Args:
         columns: as in `read_csv`.

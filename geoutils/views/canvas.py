@@ -20,6 +20,7 @@ from geoutils.tables import made_up
 
 STYLE = Path(__file__).with_name("templates") / "deep.mplstyle"
 GREY = "#5b6770"
+BLUE, RED, PALE = "#0072b2", "#d55e00", "#c3ccd3"
 Exhibit = TypeVar("Exhibit")  # a matplotlib figure or a folium map
 
 
@@ -127,6 +128,3 @@ def save(exhibit: Exhibit, path: Path) -> Exhibit:
 def alt_text(figure: Figure) -> str:
     """Return the words on a figure, once each, which pages use as its alt text."""
     return ". ".join(dict.fromkeys(text.get_text() for text in figure.texts if text.get_text()))
-
-
-BLUE, RED, PALE = "#0072b2", "#d55e00", "#c3ccd3"

@@ -92,7 +92,7 @@ def split_counts(counts: pd.DataFrame, *, origin: str) -> Figure:
 
 
 def shared_users(table: pd.DataFrame, *, origin: str) -> Figure:
-    """Draw the test photos whose photographer also took training photos (from `sampling.shared_users`)."""
+    """Draw the test photos whose photographer also took training photos (from `splits.shared_users`)."""
     shared = table.set_index("protocol")["photos_shared"]
     labels = [f"{row.photos_shared:,} of {row.photos_test:,} photos" for row in table.itertuples()]
     title = "Test photos whose photographer is also in training"
@@ -246,12 +246,13 @@ def error_distances(distances: Mapping[str, np.ndarray], *, thresholds_km: Seque
 
 def protocol_gap(table: pd.DataFrame, *, origin: str) -> Figure:
     """Draw accuracy by method and split protocol (columns method, protocol, accuracy, ci_low, ci_high)."""
-    methods = list(table["method"].unique())
-    with canvas("Methods by split", "95% intervals", origin, 1.6 + 0.5 * len(methods), percent="x") as (figure, ax):
+    methods, count = list(table["method"].unique()), table["protocol"].nunique()
+    height = 1.6 + max(0.5, 0.13 * count) * len(methods)
+    with canvas("Methods by split", "95% intervals", origin, height, percent="x") as (figure, ax):
         _rows(ax, methods)
         for number, (protocol, rows) in enumerate(table.groupby("protocol", sort=False)):
-            y = [methods.index(method) + 0.18 * number - 0.2 for method in rows["method"]]
-            _dots(ax, rows, y, None, marker="os^D"[number % 4], label=one_line(f"split by {protocol}"))
+            y = [methods.index(m) + min(0.18, 0.7 / count) * (number - (count - 1) / 2) for m in rows["method"]]
+            _dots(ax, rows, y, None, marker="os^DvP*X"[number % 8], label=one_line(f"split by {protocol}"))
         figure.legend(loc="upper right", ncols=4)
     return figure
 

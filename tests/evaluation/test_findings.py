@@ -38,6 +38,13 @@ def test_what_learnt_nothing_is_never_the_best_and_other_splits_come_by_name():
     assert findings.best_method(found, ["seed b"]) == "b"
 
 
+def test_a_rival_has_learnt_something_from_whatever_weights():
+    found = {"a": (guesses(9, 9), told("svm")), "coin": (guesses(8, 8), told("coin", kind="none", weights="prior"))}
+    assert findings.describe_rivals(found, "a").startswith("No other method")
+    found["gist"] = guesses(3, 3), told("svm", weights="none")
+    assert "Beside gist" in findings.describe_rivals(found, "a")
+
+
 def test_summary_says_the_numbers_of_the_table():
     columns = {"n_test": 50, "paper": np.nan, "origin": "photographs: own", "interval": "by user", "top5": 0.9}
     rows = [

@@ -62,6 +62,8 @@ def test_a_method_built_from_its_sidecar_predicts_the_same_and_leaves_the_store_
 def test_a_method_that_is_no_classifier_is_refused_by_name(sample, separable, tmp_path):
     with pytest.raises(ValueError, match=r"'forest'; there are \['knn', 'svm'\]"):
         frozen.build("forest", {"preprocess": "raw", "C": 1.0})
+    with pytest.raises(ValueError, match=r"'forest'; there are"):
+        frozen.tune_and_predict(sample, separable, "photo", tmp_path, methods=["forest"])
 
 
 def test_sidecar_names_the_store(sample, separable, tmp_path):

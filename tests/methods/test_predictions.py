@@ -12,11 +12,6 @@ from makers.scores import IDS, make_sample, scored, told
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(5)
-
-
-@pytest.fixture
 def sample(rng):
     return make_sample(rng)
 
@@ -99,6 +94,20 @@ def test_a_method_may_answer_with_a_position(sample, rng, tmp_path):
     assert predictions.write_scores(tmp_path, sample, "photo", scores, IDS, told("knn"))["latitude"].isna().all()
 
 
+def test_positions_and_scores_that_do_not_fit_are_refused(sample, rng, tmp_path):
+    asked, scores = scored(sample, rng)
+    half = np.full((len(asked), 2), np.nan)
+    half[3, 0] = 10.0
+    for positions in (half, half[:, :1], half[1:]):
+        with pytest.raises(ValueError, match=rf"positions are {len(asked)} rows of latitude and longitude"):
+            predictions.write_scores(tmp_path, sample, "photo", scores, IDS, told("svm"), positions=positions)
+    with pytest.raises(ValueError, match=rf"scores of {len(asked)} val and test photos.*found {len(asked) - 1}"):
+        predictions.write_scores(tmp_path, sample, "photo", scores[1:], IDS, told("svm"))
+    with pytest.raises(ValueError, match="finite as float32"):
+        predictions.write_scores(tmp_path, sample, "photo", 1e200 * scores, IDS, told("svm"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("change", "named"), [({"title": None}, "title"), ({"kind": "frozzen"}, "frozzen")])
 def test_a_sidecar_without_a_name_for_people_or_of_no_kind_is_refused(sample, rng, tmp_path, change, named):
     sidecar = {key: value for key, value in (told("svm") | change).items() if value is not None}
@@ -114,9 +123,10 @@ def small(best=(2, 1)) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def test_predictions_keep_order_and_sidecar(tmp_path):
-    predictions.write_predictions(*small(), {"class_ids": [1, 2]}, tmp_path, "knn-photo")
-    ((name, (read, sidecar)),) = tables.read_predictions(tmp_path).items()
-    assert (name, sidecar) == ("knn-photo", {"class_ids": [1, 2]})
+    sidecar = told("knn", class_ids=[1, 2])
+    predictions.write_predictions(*small(), sidecar, tmp_path, "knn-photo")
+    ((name, (read, kept)),) = tables.read_predictions(tmp_path).items()
+    assert (name, kept) == ("knn-photo", sidecar)
     assert [list(top) for top in read["top5"]] == [[2, 1], [1, 2]]
 
 
@@ -130,11 +140,11 @@ def test_scores_that_name_another_city_are_refused(tmp_path):
 
 def test_predictions_killed_half_way_have_no_older_sidecar(tmp_path, monkeypatch):
     table, scores = small()
-    predictions.write_predictions(table, scores, {"class_ids": [1, 2]}, tmp_path, "knn")
-    newer = {"class_ids": [1, 2], "seed": 1}
+    older, newer = (told("knn", class_ids=[1, 2], seed=seed) for seed in (0, 1))
+    predictions.write_predictions(table, scores, older, tmp_path, "knn")
     with pytest.raises(ValueError, match="predictions"):  # what is refused leaves the older files
         predictions.write_predictions(table.drop(columns="split"), scores, newer, tmp_path, "knn")
-    assert tables.read_predictions(tmp_path)["knn"][1] == {"class_ids": [1, 2]}
+    assert tables.read_predictions(tmp_path)["knn"][1] == older
     monkeypatch.setattr(predictions, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         predictions.write_predictions(table, scores, newer, tmp_path, "knn")

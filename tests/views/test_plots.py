@@ -208,8 +208,9 @@ def test_table1_keeps_random_weights_and_the_papers_numbers_off_the_main_panel(t
     assert not any("CaffeNet" in name for name in tick_names(here))
     assert "CaffeNet" in figure.get_supxlabel()
     np.testing.assert_allclose(here.containers[0].lines[0].get_xdata(orig=False), table1["accuracy"].drop(4))
-    once = table1.dropna(subset="paper").drop_duplicates(["method", "backbone"])["paper"]
-    assert [text.get_text().strip() for text in paper.texts] == [f"{share:.2%}" for share in once]
+    once = table1.dropna(subset="paper").drop_duplicates(["method", "backbone"])
+    assert [text.get_text().strip() for text in paper.texts] == [f"{share:.2%}" for share in once["paper"]]
+    assert [name.partition(" · ")[0] for name in tick_names(paper)] == once["title"].tolist()
 
 
 def test_table1_draws_the_papers_numbers_under_ours_and_above_the_watermark(table1):
@@ -228,6 +229,15 @@ def test_table1_draws_the_papers_numbers_under_ours_and_above_the_watermark(tabl
 
 def test_table1_says_nothing_of_random_weights_where_there_are_none(table1):
     assert plots.table1(table1.assign(weights="imagenet"), origin=OWN).get_supxlabel() == ""
+
+
+def test_methods_by_split_keep_to_their_own_row_however_many_splits_there_are():
+    rows = pd.DataFrame([(m, f"seed {i}", 0.5, 0.4, 0.6) for m in "ab" for i in range(12)])
+    rows.columns = ["method", "protocol", "accuracy", "ci_low", "ci_high"]
+    figure = plots.protocol_gap(rows, origin=OWN)
+    heights = np.array([line.lines[0].get_ydata(orig=False) for line in figure.axes[0].containers])
+    assert heights.shape == (12, 2)
+    assert (np.abs(heights - [0, 1]) < 0.5).all()
 
 
 def test_the_best_point_is_ringed_and_an_optimum_on_the_edge_is_said():
