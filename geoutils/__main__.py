@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sample = command("sample", _sample, "draw photos from a corpus larger than memory")
     sample.add_argument("path", type=Path, help="the corpus, as its reader wants it")
-    sample.add_argument("--reader", required=True, help="im2gps, yfcc100m, mp16, osv5m, test_list, table or auto")
+    sample.add_argument("--reader", required=True, help="such as yfcc100m; a wrong name lists all there are")
     sample.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
     sample.add_argument("--image-root", type=Path, help="where the images lie, or will once they are fetched")
     sample.add_argument("--radius-km", type=float, default=25.0)
@@ -141,8 +141,6 @@ def _collect(given: argparse.Namespace) -> None:
 def _sample(given: argparse.Namespace) -> None:
     from geoutils import streaming
 
-    if given.reader not in ("auto", "table", "im2gps") and not given.image_root:
-        raise ValueError(f"{given.reader} lists positions: say with --image-root where its images lie, or will lie")
     drawn = streaming.sample_corpus(
         given.path,
         given.reader,

@@ -1,13 +1,13 @@
 """Draw a sample from a corpus larger than memory, in two passes over batches of its photo table.
 
-The first pass counts each city's photos and keeps the few that decide how its photos are split (`survey`); the second
-draws from each batch and what was kept before it (`keep_drawn`). Both are reductions, whose work on what they left of
-parts is their work on the whole: so batches in this process and partitions on a cluster end in the sample that
+The first pass counts each city's photos and keeps the few that decide how its photos are split (`survey`). The second
+draws from each batch together with what it kept of the batches before (`keep_drawn`). It doesn't matter to either pass
+how the corpus is cut: batches in this process and partitions on a cluster end in the sample that
 `sampling.draw_sample` draws from the whole table, row for row.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Drawn(NamedTuple):
 
 
 def draw_streamed(
-    photos: Path | Sequence[pd.DataFrame],
+    photos: Path,
     cities: pd.DataFrame,
     *,
     radius_km: float = 25.0,
@@ -47,11 +47,11 @@ def draw_streamed(
 ) -> Drawn:
     """Label, count and draw in memory that grows with the sample, not with the corpus.
 
-    What a sample takes whole is held whole: a corpus's own split, which is therefore drawn only if asked for, or what
-    `per_city` sets no number for.
+    A split without a number in `per_city` is held in memory whole. So is a corpus's own split ("given"), which is
+    therefore drawn only if `protocols` names it.
 
     Args:
-        photos: a Parquet file or a folder of them, or batches of a photo table; ids are unique in all.
+        photos: a Parquet file with a photo table, or a folder of them; ids are unique in all.
         cities: that do not overlap, as `cities.non_overlapping` gives them.
         radius_km: as for `label_cities`. min_photos, max_cities: as for `eligible_cities`.
         protocols: those to draw; None draws all that the photos allow but a corpus's own.
@@ -59,8 +59,7 @@ def draw_streamed(
         cluster: address of a dask.distributed scheduler whose workers see the same files; None: this process.
 
     Raises:
-        ValueError: if no city qualifies, a protocol is asked for that the photos do not allow, or a cluster is to read
-            batches.
+        ValueError: if no city qualifies, or `protocols` names one that the photos do not allow.
     """
     label = partial(_labelled, cities=cities, radius_km=radius_km)
     surveying = partial(survey, protocols=_streamable() if protocols is None else protocols, **splitting)
@@ -75,11 +74,11 @@ def draw_streamed(
     deciding = surveyed[surveyed["city_id"].isin(counts["city_id"])].drop_duplicates("photo_id")
     protocols = splits.available_protocols(deciding, protocols, among=_streamable(), **splitting)
     drawing = {"protocols": protocols, "per_city": per_city, **splitting}
-    held = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
+    rows = _reduce(photos, label, partial(keep_drawn, deciding=deciding, **drawing), cluster)
     chosen = counts.merge(cities, on="city_id")
-    sample = sampling.draw_sample(held, chosen, counted=(labelled, int(counts["photos"].sum())), **drawing)
-    drawn = held[held["photo_id"].isin(sample.table["photo_id"])]
-    return Drawn(sample._replace(ledger=ledger + sample.ledger), chosen, conform(drawn, "photos"))
+    sample = sampling.draw_sample(rows, chosen, counted=(labelled, int(counts["photos"].sum())), **drawing)
+    rows = rows[rows["photo_id"].isin(sample.table["photo_id"])]
+    return Drawn(sample._replace(ledger=ledger + sample.ledger), chosen, conform(rows, "photos"))
 
 
 def sample_corpus(
@@ -97,10 +96,14 @@ def sample_corpus(
     """Draw photos from a corpus larger than memory into a folder that the reader "table" reads.
 
     Args:
-        path, reader, image_root: as for `readers.read_batches`; images may be fetched later.
+        path, reader: as for `readers.read_batches`.
+        image_root: where the images lie, or will lie once they are fetched.
         out: gets `parts/`, which a second call takes as they are, rejected.csv, cities.csv, photos.parquet, a ledger.
         per_city: photos to draw; splits share them by hash.
         radius_km, cluster, seed: as for `draw_streamed`. cities_that: its min_photos and max_cities.
+
+    Raises:
+        ValueError: as `draw_streamed`, and if the corpus gives positions without images.
     """
     out, parts = Path(out), Path(out) / "parts"
     if parts.exists():
@@ -127,9 +130,9 @@ def sample_corpus(
 def survey(photos: pd.DataFrame, *, protocols: Sequence[str], **splitting: Any) -> pd.DataFrame:
     """Count a city's photos, and keep those few that decide how the others are split.
 
-    One photo of each city and split tells, under each protocol, whether the city has both sides and a validation of
-    its own, which user or block was cut for it, and which blocks are first and last by hash where that counts. With
-    these at hand `assign_split` does to any other photos of the corpus what it would do to them among all.
+    For each protocol, one photo of each city and split is kept. They tell whether the city has both sides and a
+    validation of its own, which user or block was cut for it, and, where that counts, which blocks are first and last
+    by hash. With these at hand `assign_split` gives any other photo of the corpus the split that it has among all.
 
     Args:
         photos: a photo table with `city_id` (null: in no city) and `photos`, how many each row stands for.
@@ -142,10 +145,10 @@ def survey(photos: pd.DataFrame, *, protocols: Sequence[str], **splitting: Any) 
     total = photos.groupby("city_id", dropna=False)["photos"].transform("sum")
     keep = ~photos.duplicated("city_id")
     photos["photos"] = total.where(keep, 0)
-    known = photos[photos["city_id"].notna()]
+    inside = photos[photos["city_id"].notna()]
     for protocol in protocols:
-        for _, split in splits.assign_split(known, protocol, **splitting).items():
-            keep[known.index] |= ~pd.concat([known["city_id"], split], axis=1).duplicated()
+        for _, split in splits.assign_split(inside, protocol, **splitting).items():
+            keep[inside.index] |= ~pd.concat([inside["city_id"], split], axis=1).duplicated()
     return photos[keep]
 
 
@@ -160,8 +163,8 @@ def keep_drawn(photos: pd.DataFrame, *, deciding: pd.DataFrame, **drawing: Any) 
     photos = photos[photos["city_id"].isin(deciding["city_id"])].reset_index(drop=True)
     place = pd.Index(deciding["photo_id"]).get_indexer(photos["photo_id"])  # -1: does not decide
     others = deciding.drop(index=deciding.index[place[place >= 0]])
-    drawn = sampling.draw(pd.concat([photos, others], ignore_index=True), **drawing)
-    return photos[(place >= 0) | photos.index.isin(drawn.index)]
+    sample = sampling.draw(pd.concat([photos, others], ignore_index=True), **drawing)
+    return photos[(place >= 0) | photos.index.isin(sample.index)]
 
 
 def _streamable() -> list[str]:
@@ -173,36 +176,26 @@ def _labelled(photos: pd.DataFrame, cities: pd.DataFrame, radius_km: float) -> p
     return photos.assign(city_id=label_cities(photos, cities, radius_km), photos=1)
 
 
-def _reduce(photos: Path | Sequence[pd.DataFrame], label: Work, work: Work, cluster: str | None) -> pd.DataFrame:
+def _reduce(photos: Path, label: Work, work: Work, cluster: str | None) -> pd.DataFrame:
+    """Label each batch of the Parquet files, and do the work on it together with what the work left so far."""
     if cluster:
-        if not isinstance(photos, str | Path):
-            kind = type(photos).__name__
-            raise ValueError(f"a cluster reads Parquet files that all workers see: give their folder; found {kind}")
         from dask import dataframe
         from dask.distributed import Client
 
         with Client(cluster):
             parts = dataframe.read_parquet(photos).map_partitions(label)
             return parts.reduction(work, meta=parts._meta, split_every=8).compute()
-    held, (batches, rows) = None, _batches(photos)
-    with tqdm(total=rows, desc=work.func.__name__, unit="photo", unit_scale=True) as bar:
-        for batch in batches:
-            held = work(pd.concat([held, label(batch)], ignore_index=True))
-            bar.update(len(batch))
-    if held is None:
-        raise ValueError("no photos came: expected Parquet files, or batches to walk through twice, such as a list")
-    return held
-
-
-def _batches(photos: Path | Sequence[pd.DataFrame]) -> tuple[Iterable[pd.DataFrame], int]:
-    """Return batches of a photo table, and how many rows they have in all."""
-    if not isinstance(photos, str | Path):
-        return photos, sum(map(len, photos))
     from pyarrow import dataset
 
-    found = dataset.dataset(photos, format="parquet")
-    batches = found.to_batches(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
-    return (batch.to_pandas() for batch in batches), found.count_rows()
+    corpus, rows = dataset.dataset(photos, format="parquet"), None
+    batches = corpus.to_batches(batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1)
+    with tqdm(total=corpus.count_rows(), desc=work.func.__name__, unit="photo", unit_scale=True) as bar:
+        for batch in batches:
+            rows = work(pd.concat([rows, label(batch.to_pandas())], ignore_index=True))
+            bar.update(len(batch))
+    if rows is None:
+        raise ValueError(f"{photos} holds no photos: expected a Parquet file with a photo table, or a folder of them")
+    return rows
 
 
 def write_parts(readings: Iterator[Reading], folder: Path) -> Path:
@@ -210,7 +203,7 @@ def write_parts(readings: Iterator[Reading], folder: Path) -> Path:
 
     Raises:
         FileExistsError: if parts are there already, which may be another corpus's.
-        ValueError: if there is no record.
+        ValueError: if there is no record, or a batch gives positions without images.
     """
     parts, growing, rows_in, rows_out = Path(folder) / "parts", Path(folder) / ".parts", 0, 0
     if parts.exists():
@@ -218,6 +211,8 @@ def write_parts(readings: Iterator[Reading], folder: Path) -> Path:
     shutil.rmtree(growing, ignore_errors=True)  # what a killed run left
     with atomic_path(Path(folder) / "rejected.csv") as rejected:
         for number, reading in enumerate(tqdm(readings, desc="reading", unit="batch")):
+            if len(reading.photos) and reading.photos["path"].isna().all():
+                raise ValueError("positions without images: say with --image-root where the images lie, or will lie")
             write_table(reading.photos, growing / f"{number:05}.parquet", "photos")
             reading.rejected.to_csv(rejected, mode="a", header=number == 0, index=False)
             rows_in, rows_out = rows_in + reading.rows_in, rows_out + len(reading.photos)

@@ -3,18 +3,17 @@
 import pandas as pd
 import pytest
 
-from geoutils import cities, features, sampling, tables
+from geoutils import cities, features, readers, sampling, tables
 from geoutils.evaluation import accuracy
 from geoutils.methods import frozen
 from geoutils.networks import backbones
-from geoutils.readers import delimited
 
 pytestmark = pytest.mark.realdata
 
 
 @pytest.fixture(scope="module")
 def labelled(real_data) -> pd.DataFrame:
-    table = delimited.read_csv(real_data / "photos/landmarks7/photos.csv", check_images=False).photos
+    table = readers.read(real_data / "photos/landmarks7/photos.csv", check_images=False).photos
     apart = cities.non_overlapping(cities.load_gazetteer(), 25.0)
     return table.assign(city_id=cities.label_cities(table, apart, 25.0))
 
@@ -51,7 +50,7 @@ def test_frozen_features_know_landmarks_but_not_cities(labelled, chosen, tmp_pat
 
 def test_labels_of_real_positions_count_what_was_counted_by_hand(real_data):
     """Of the 100,000 positions so many lie within 25 km of four centres."""
-    table = delimited.read_csv(real_data / "metadata/mp16_coordinates_100k.csv", check_images=False).photos
+    table = readers.read(real_data / "metadata/mp16_coordinates_100k.csv", check_images=False).photos
     counted = cities.count_photos(table, cities.load_gazetteer(), 25.0).set_index("city")["photos"]
     expected = {"London": 2_562, "New York City": 2_489, "San Francisco": 1_908, "Paris": 1_444}
     for city, number in expected.items():

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,13 +58,17 @@ def assert_same(drawn: streaming.Drawn, photos: pd.DataFrame, **options) -> None
     assert drawn.sample.ledger[1:] == sample.ledger
 
 
-def cut(photos: pd.DataFrame, size: int) -> list[pd.DataFrame]:
-    return [photos[start : start + size].reset_index(drop=True) for start in range(0, len(photos), size)]
+def write_corpus(photos: pd.DataFrame, folder: Path, size: int) -> Path:
+    """Write Parquet files of so many rows, each of which comes as one batch."""
+    for start in range(0, len(photos), size):
+        part = photos[start : start + size].reset_index(drop=True)
+        tables.write_table(part, folder / f"{start:06}.parquet", "photos")
+    return folder
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.data())
-def test_batches_draw_what_memory_draws(data):
+@given(data=st.data())
+def test_batches_draw_what_memory_draws(tmp_path_factory, data):
     """Few users and blocks, so that cities without validation or with all blocks on one side are common."""
     photos = made_up(
         data.draw(st.integers(40, 120)),
@@ -81,9 +86,9 @@ def test_batches_draw_what_memory_draws(data):
         "shares": data.draw(st.sampled_from(shares)),
         "seed": data.draw(st.integers(0, 10)),
     }
-    batches = cut(photos, data.draw(st.integers(20, 60)))
+    folder = write_corpus(photos, tmp_path_factory.mktemp("corpus"), data.draw(st.integers(20, 60)))
     try:
-        drawn = draw_streamed(batches, THREE_CITIES, **options)
+        drawn = draw_streamed(folder, THREE_CITIES, **options)
     except ValueError as refused:
         with pytest.raises(ValueError, match=re.escape(str(refused))):
             in_memory(photos, **options)
@@ -93,7 +98,7 @@ def test_batches_draw_what_memory_draws(data):
 
 @pytest.mark.parametrize("protocol", ["photo", "user", "place"])
 @pytest.mark.parametrize("last", ["val", "test"])
-def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
+def test_a_split_that_comes_last_is_known_to_the_first_batch(tmp_path, protocol, last):
     """Till then a city seems to have no validation, or all of its blocks on one side."""
     photos = made_up(300, users=40, blocks=8, partitions=[None])
     photos = photos[photos["latitude"] < 40]  # the others are in no city
@@ -107,7 +112,7 @@ def test_a_split_that_comes_last_is_known_to_the_first_batch(protocol, last):
         "per_city": {"train": 5, "val": 2, "test": 3},
         "shares": shares,
     }
-    assert_same(draw_streamed(cut(photos, 75), THREE_CITIES, **options), photos, **options)
+    assert_same(draw_streamed(write_corpus(photos, tmp_path, 75), THREE_CITIES, **options), photos, **options)
 
 
 @pytest.mark.parametrize("protocol", splits.PROTOCOLS)
@@ -125,11 +130,9 @@ def test_a_survey_allows_the_protocols_that_the_photos_allow(protocol):
 
 
 @pytest.fixture
-def corpus(tmp_path) -> tuple[pd.DataFrame, str]:
+def corpus(tmp_path) -> tuple[pd.DataFrame, Path]:
     photos = made_up(4_000, users=300, blocks=12, partitions=[None])
-    for number, part in enumerate(cut(photos, 900)):
-        tables.write_table(part, tmp_path / "parts" / f"{number:05}.parquet", "photos")
-    return photos, tmp_path / "parts"
+    return photos, write_corpus(photos, tmp_path / "parts", 900)
 
 
 PER_CITY = {"train": 50, "val": 10, "test": 20}
@@ -151,7 +154,7 @@ def test_a_cluster_draws_what_memory_draws(corpus):
     assert_same(drawn, photos, **OPTIONS)
 
 
-def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch):
+def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(tmp_path, monkeypatch):
     sizes = []
     for name in ("survey", "keep_drawn"):
         work = getattr(streaming, name)
@@ -165,7 +168,8 @@ def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch)
     held = {}
     for rows in (8_000, 40_000):
         photos = made_up(rows, users=2_000, blocks=60, partitions=["train", "val", "test"])
-        drawn = draw_streamed(cut(photos, 4_000), THREE_CITIES, min_photos=500, per_city=PER_CITY)
+        folder = write_corpus(photos, tmp_path / str(rows), 4_000)
+        drawn = draw_streamed(folder, THREE_CITIES, min_photos=500, per_city=PER_CITY)
         assert len(drawn.sample.shortfalls) == 0
         held[rows], sizes[:] = max(sizes), []
     kept_by_survey = 3 * 3 * 4 + 1  # cities, protocols, splits or none; in no city
@@ -173,12 +177,13 @@ def test_what_is_held_grows_with_the_sample_and_not_with_the_corpus(monkeypatch)
     assert held[40_000] <= held[8_000] + 3 * 80  # of the protocols' photos fewer are the same ones
 
 
-def test_a_split_of_the_corpus_is_held_only_if_asked_for():
+def test_a_split_of_the_corpus_is_held_only_if_asked_for(tmp_path):
     photos = made_up(2_000, users=90, blocks=12, partitions=["train", "val", "test"])
-    default = draw_streamed([photos], THREE_CITIES, min_photos=100, per_city=PER_CITY).sample.table
+    folder = write_corpus(photos, tmp_path, len(photos))
+    default = draw_streamed(folder, THREE_CITIES, min_photos=100, per_city=PER_CITY).sample.table
     assert "given" not in tables.drawn_protocols(default)
-    asked = draw_streamed([photos], THREE_CITIES, min_photos=100, per_city=PER_CITY, protocols=["given"]).sample.table
-    assert len(asked) > 1_500 > len(default)
+    whole = draw_streamed(folder, THREE_CITIES, min_photos=100, per_city=PER_CITY, protocols=["given"]).sample.table
+    assert len(whole) > 1_500 > len(default)
 
 
 def test_the_photos_drawn_give_the_same_sample_when_drawn_from_alone(corpus):
@@ -189,13 +194,14 @@ def test_the_photos_drawn_give_the_same_sample_when_drawn_from_alone(corpus):
     pd.testing.assert_frame_equal(again.table, drawn.sample.table)
 
 
-def test_what_cannot_be_drawn_is_said_with_what_there_is(corpus):
+def test_what_cannot_be_drawn_is_said_with_what_there_is(corpus, tmp_path):
     with pytest.raises(ValueError, match=r"no city has 9,000 photos, the largest has [12],\d{3}"):
         draw_streamed(corpus[1], THREE_CITIES, min_photos=9_000)
     with pytest.raises(ValueError, match=r"'given' leaves 0 .*partition"):
         draw_streamed(corpus[1], THREE_CITIES, protocols=["given"], **OPTIONS)
-    with pytest.raises(ValueError, match=r"a cluster reads Parquet files .*found list"):
-        draw_streamed([corpus[0]], THREE_CITIES, cluster="tcp://127.0.0.1:1", **OPTIONS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no photos: expected a Parquet file"):
+        draw_streamed(tmp_path / "empty", THREE_CITIES)
 
 
 def test_parts_hold_what_the_stream_gave(tmp_path, capsys):
@@ -218,3 +224,13 @@ def test_parts_of_nothing_are_refused_in_words(tmp_path):
     with pytest.raises(ValueError, match="no records"):
         streaming.write_parts(iter([]), tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_positions_without_images_are_refused_at_the_first_batch_that_has_photos(tmp_path):
+    photos, rejected = made_up(9, users=3, blocks=2, partitions=[None]), checks.rejected_rows(["1"], checks.BROKEN)
+    some_images = photos.assign(path=[None] * 8 + ["/x.jpg"])
+    tables_of_photos = iter([photos.head(0), some_images, photos.assign(path=None), photos])
+    with pytest.raises(ValueError, match="positions without images: say with --image-root where"):
+        streaming.write_parts((checks.Reading(table, rejected) for table in tables_of_photos), tmp_path / "out")
+    assert len(list(tables_of_photos)) == 1
+    assert not (tmp_path / "out" / "parts").exists()

@@ -83,26 +83,26 @@ def collect(
     """
     folder = Path(folder).resolve()
     if cities.empty or per_city < 1 or width not in STANDARD_WIDTHS:
-        asked = f"expected cities >= 1, per_city >= 1 and a width of {STANDARD_WIDTHS}"
-        raise ValueError(f"{asked}; found {len(cities)}, {per_city} and {width}: change what does not fit")
+        needs = f"expected cities >= 1, per_city >= 1 and a width of {STANDARD_WIDTHS}"
+        raise ValueError(f"{needs}; found {len(cities)}, {per_city} and {width}: change what does not fit")
     search = {"per_city": per_city, "radius_km": radius_km, "width": width, "per_cell": per_cell}
-    wanted = search | {"seed": seed, "api": server.get("api", API), "cities": cities["city_id"].tolist()}
+    request = search | {"seed": seed, "api": server.get("api", API), "cities": cities["city_id"].tolist()}
     done, answers = folder / "collected.json", folder / "answers"
-    if done.exists() and read_json(done) == wanted:
+    if done.exists() and read_json(done) == request:
         if answers.exists():
             shutil.rmtree(answers)  # a kill left them, and names in them
         rejected = pd.read_csv(folder / "rejected.csv", dtype="str", keep_default_na=False)
         return Reading(read_table(folder / "photos.parquet", "photos"), rejected)
     client = _client(folder, contact, **server)
     done.unlink(missing_ok=True)  # from here on the folder is neither the old set nor the new one
-    seen: set[str | int] = set()
-    table = _table(record for city in cities.itertuples() for record in _look_about(city, client, seen, **search))
+    photos: set[str | int] = set()
+    table = _table(record for city in cities.itertuples() for record in _look_about(city, client, photos, **search))
     people = _people(table[table["reason"] == ""], key_file, seed)
     table[people.columns] = people
     reading = _write(table, folder)
     write_csv(table.loc[table["reason"] == "", MANIFEST], folder / "manifest.csv")
     write_csv(_summarise(cities, table, per_city), folder / "summary.csv")
-    write_json(done, wanted)
+    write_json(done, request)
     shutil.rmtree(client.answers)  # names stay in ATTRIBUTION.csv alone
     return reading
 
@@ -125,11 +125,12 @@ def rebuild(manifest: Path, folder: Path, *, contact: str | None = None, **serve
     client = _client(Path(folder).resolve(), contact, **server)
     records = []
     for scaled_to, group in rows.groupby("scaled_to"):
-        known = {int(row["page_id"]): row for row in group.to_dict("records")}
-        for record in tqdm(describe_files(client, list(known), int(scaled_to)), total=len(known), unit="photo"):
-            row = known[record["page_id"]]
-            reason = GONE if not record["sha1"] else CHANGED if record["sha1"] != row["sha1"] else ""
-            reason = reason or _get_image(record, client, f"sha256:{row['sha256']}")
+        pages = {int(row["page_id"]): row for row in group.to_dict("records")}
+        for record in tqdm(describe_files(client, list(pages), int(scaled_to)), total=len(pages), unit="photo"):
+            row = pages[record["page_id"]]
+            reason = "" if record["sha1"] == row["sha1"] else CHANGED if record["sha1"] else GONE
+            if not reason:
+                reason = _get_image(record, client, f"sha256:{row['sha256']}")
             records.append(record | row | {"reason": reason})
     reading = _write(_table(records), client.answers.parent)
     shutil.rmtree(client.answers)
@@ -148,20 +149,23 @@ def join_people(uploader: pd.Series, artist: pd.Series) -> pd.Series:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known = uploader.notna() | artist.notna()
-    ends = pd.concat([uploader.fillna(artist)[known], artist.fillna(uploader)[known]])
+    named = uploader.notna() | artist.notna()
+    ends = pd.concat([uploader.fillna(artist)[named], artist.fillna(uploader)[named]])
     codes, names = pd.factorize(ends)
     first, second = codes.reshape(2, -1)
     links = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
     component = connected_components(links, directed=False)[1]
     smallest = pd.Series(names, dtype="str").groupby(component).transform("min").to_numpy()
-    return pd.Series(smallest[first], index=uploader.index[known], dtype="str").reindex(uploader.index)
+    return pd.Series(smallest[first], index=uploader.index[named], dtype="str").reindex(uploader.index)
 
 
 def _look_about(
-    city: Any, client: Client, seen: set[str | int], *, per_city: int, radius_km: float, width: int, per_cell: int
+    city: Any, client: Client, photos: set[str | int], *, per_city: int, radius_km: float, width: int, per_cell: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield a city's files in random order until enough are taken: `reason` says why one is not."""
+    """Yield a city's files in random order until `per_city` are taken; `reason` says why one is not.
+
+    The page ids and SHA-1 hashes of the taken ones are added to `photos`, which holds those of earlier cities.
+    """
     page_ids = find_files(client, city.latitude, city.longitude, radius_km)
     cells: Counter[tuple[float, float]] = Counter()
     with tqdm(total=per_city, desc=city.city, unit="photo") as bar:
@@ -170,16 +174,18 @@ def _look_about(
             north, east = np.radians([record["latitude"] - city.latitude, east]) * EARTH_RADIUS_KM
             east *= np.cos(np.radians(city.latitude))
             cell, keys = (north // CELL_KM, east // CELL_KM), {record["page_id"], record["sha1"]}
-            record["reason"] = (
-                _fault(record, width)
-                or ("" if np.hypot(north, east) <= radius_km else "outside the city's circle")
-                or ("" if seen.isdisjoint(keys) else "duplicate")
-                or ("" if cells[cell] < per_cell else "enough photos within 100 m")
-                or _get_image(record, client)
-            )
-            yield record | {"city_id": city.city_id, "city": city.city}
-            if not record["reason"]:
-                seen |= keys
+            reason = _fault(record, width)
+            if not reason and np.hypot(north, east) > radius_km:
+                reason = "outside the city's circle"
+            if not reason and not keys.isdisjoint(photos):
+                reason = "duplicate"
+            if not reason and cells[cell] >= per_cell:
+                reason = "enough photos within 100 m"
+            if not reason:
+                reason = _get_image(record, client)
+            yield record | {"reason": reason, "city_id": city.city_id, "city": city.city}
+            if not reason:
+                photos |= keys
                 cells[cell] += 1
                 bar.update()
                 if cells.total() == per_city:
@@ -237,48 +243,48 @@ def _table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _people(taken: pd.DataFrame, key_file: Path, seed: int) -> pd.DataFrame:
+def _people(photos: pd.DataFrame, key_file: Path, seed: int) -> pd.DataFrame:
     """Hash the names, join them to people, and give each person a side of the split."""
 
     def hashed(names: pd.Series) -> pd.Series:
         plain = names.astype("str").str.casefold().str.removeprefix("user:").str.strip()
         return hash_users(plain.mask(plain.str.fullmatch(NOBODY)), key_file)
 
-    uploader, artist = hashed(taken["uploaded_by"]), hashed(taken["author"])
-    by_bot = taken["uploaded_by"].astype("str").str.contains(BOT) & artist.notna()
+    uploader, artist = hashed(photos["uploaded_by"]), hashed(photos["author"])
+    by_bot = photos["uploaded_by"].astype("str").str.contains(BOT) & artist.notna()
     user_id = join_people(uploader.mask(by_bot), artist)  # a bot is nobody's photographer
-    fraction = hash_fractions(user_id.fillna(taken["photo_id"]), seed=seed, purpose="commons")
+    fraction = hash_fractions(user_id.fillna(photos["photo_id"]), seed=seed, purpose="commons")
     split = np.select([fraction < TEST_SHARE, fraction < TEST_SHARE + VAL_SHARE], ["test", "val"], "train")
     return pd.DataFrame({"uploader": uploader, "artist": artist, "user_id": user_id, "split": split})
 
 
 def _write(table: pd.DataFrame, folder: Path) -> Reading:
     """Write photos.parquet, rejected.csv and ATTRIBUTION.csv; remove images that these do not list."""
-    taken, left = table[table["reason"] == ""], table[table["reason"] != ""]
-    photos = taken.assign(keyword=taken["city"], partition=taken["split"], source="commons")
-    rejected = left[["photo_id", "reason", "detail"]].rename(columns={"photo_id": "record"}).astype("str")
+    photos, others = table[table["reason"] == ""], table[table["reason"] != ""]
+    rejected = others[["photo_id", "reason", "detail"]].rename(columns={"photo_id": "record"}).astype("str")
     rejected = rejected.reset_index(drop=True)
     # a spreadsheet takes a text that begins with one of these for a formula
-    write_csv(taken[ATTRIBUTION].replace("^(?=[=+@-])", "'", regex=True), folder / "ATTRIBUTION.csv")
+    write_csv(photos[ATTRIBUTION].replace("^(?=[=+@-])", "'", regex=True), folder / "ATTRIBUTION.csv")
     write_csv(rejected, folder / "rejected.csv")
-    for path in set((folder / "images").glob("*")).difference(map(Path, taken["path"])):
+    for path in set((folder / "images").glob("*")).difference(map(Path, photos["path"])):
         if re.fullmatch(IMAGE_NAME, path.name):
             path.unlink()
-    ledger_row("commons", len(table), len(taken), rejected["reason"])
+    ledger_row("commons", len(table), len(photos), rejected["reason"])
+    photos = photos.assign(keyword=photos["city"], partition=photos["split"], source="commons")
     return Reading(write_table(photos, folder / "photos.parquet", "photos"), rejected)
 
 
 def _summarise(cities: pd.DataFrame, table: pd.DataFrame, asked: int) -> pd.DataFrame:
     """Say for each city what was asked for and what came, from how many people and which years; print it."""
-    taken = table[table["reason"] == ""].assign(year=table["taken_at"].dt.year.astype("Int64"))
-    found = taken.groupby("city_id").agg(
+    photos = table[table["reason"] == ""].assign(year=table["taken_at"].dt.year.astype("Int64"))
+    counts = photos.groupby("city_id").agg(
         obtained=("photo_id", "size"),
         photographers=("user_id", "nunique"),
         largest_share=("user_id", lambda people: round(people.value_counts(normalize=True).max(), 3)),
         first_year=("year", "min"),
         last_year=("year", "max"),
     )
-    summary = cities[["city_id", "city"]].assign(asked=asked).merge(found, how="left", on="city_id")
+    summary = cities[["city_id", "city"]].assign(asked=asked).merge(counts, how="left", on="city_id")
     summary = summary.fillna({"obtained": 0, "photographers": 0})
     print(summary.to_string(index=False))
     return summary

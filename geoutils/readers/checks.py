@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from geoutils.artifacts import read_json
 from geoutils.images import check_photos, copy_hashes
 from geoutils.readers.owners import hash_users
-from geoutils.tables import PHOTO_COLUMNS, conform, ledger_row, write_csv, write_ledger, write_table
+from geoutils.tables import PHOTO_COLUMNS, SYNTHETIC, conform, ledger_row, write_csv, write_ledger, write_table
 
 BROKEN = "broken record"
 NO_POSITION = "no position"
@@ -87,8 +88,8 @@ def check_rows(
     raw["record"] = raw["photo_id"].fillna(raw["path"]).fillna(raw["record"])
     usable, rejected = usable_rows(raw, path, check_images=check_images)
 
-    found = {"path": path, "latitude": latitude, "longitude": longitude, "partition": partition}
-    photos = raw.assign(photo_id=raw["record"], **found)[usable]
+    checked = {"path": path, "latitude": latitude, "longitude": longitude, "partition": partition}
+    photos = raw.assign(photo_id=raw["record"], **checked)[usable]
     if hide_owners:
         photos["user_id"] = hash_users(photos["user_id"])
     photos["taken_at"] = _times(photos["taken_at"])
@@ -96,7 +97,7 @@ def check_rows(
 
 
 def usable_rows(raw: pd.DataFrame, path: pd.Series, *, check_images: bool) -> tuple[pd.Series, pd.DataFrame]:
-    """Tell the rows that can be used; of those of one record, path or (of checked images) content only the first.
+    """Tell the rows that can be used: of rows of one record or path, and of equal checked images, only the first.
 
     Args:
         raw: `record`, an id each; `reason` and `detail` of rows known to be of no use, else null; the position,
@@ -116,9 +117,9 @@ def usable_rows(raw: pd.DataFrame, path: pd.Series, *, check_images: bool) -> tu
         _mark_repeated(raw, copy_hashes(path[raw["reason"].isna()].dropna()))
     bad = raw[raw["reason"].notna()]
     text = bad[["latitude", "longitude", "partition", "path"]].astype("str").fillna("")
-    found = text["latitude"] + " " + text["longitude"] + " " + text["partition"] + " " + text["path"]
-    texts = {"record": bad["record"], "reason": bad["reason"], "detail": bad["detail"].fillna(found.str.strip())}
-    texts = {name: said.str.replace(FLICKR_OWNER, "*", regex=True).str[:200] for name, said in texts.items()}
+    values = text["latitude"] + " " + text["longitude"] + " " + text["partition"] + " " + text["path"]
+    texts = {"record": bad["record"], "reason": bad["reason"], "detail": bad["detail"].fillna(values.str.strip())}
+    texts = {name: words.str.replace(FLICKR_OWNER, "*", regex=True).str[:200] for name, words in texts.items()}
     return raw["reason"].isna(), pd.DataFrame(texts).reset_index(drop=True)
 
 
@@ -173,13 +174,25 @@ def files_of(path: Path, pattern: str) -> list[Path]:
     return files
 
 
+def own_source(path: Path) -> str:
+    """Return the source of one's own photos: "own", or `SYNTHETIC` where `is_made_up`."""
+    return SYNTHETIC if is_made_up(path) else "own"
+
+
+def is_made_up(path: Path) -> bool:
+    """Tell whether a path lies in a world that `world` drew: no drawing is ever called a photograph."""
+    path = Path(path).absolute()
+    settings = [folder / "settings.json" for folder in (path, *path.parents) if (folder / "truth.csv").exists()]
+    return any(file.exists() and read_json(file)["origin"] == SYNTHETIC for file in settings)
+
+
 def fault_detail(line: str, count: str) -> str:
-    """Say what is wrong with a record without a word of it, since it may name its owner: a count, or the damage."""
+    """Return what `text_lines` says of a damaged file, else `count`: a record's own words may name its owner."""
     return line.strip() if line.startswith(DAMAGED) else count
 
 
 def path_text(path: Path | str) -> str:
-    """Return a path as text; a name that is not UTF-8, which fits no table, with marks, and so not found."""
+    """Return a path as text, with marks for bytes that are not UTF-8: such a file will count as missing."""
     return os.fsencode(Path(path).as_posix()).decode("utf-8", "replace")
 
 
@@ -193,7 +206,7 @@ def _absolute(paths: pd.Series, root: Path | None) -> tuple[pd.Series, pd.Series
 
 
 def _mark_repeated(raw: pd.DataFrame, key: pd.Series) -> None:
-    """Give the usable rows whose key an earlier usable one has their reason, and the earlier record as detail."""
+    """Mark usable rows as duplicates of the first usable row with the same key."""
     key = key[raw["reason"].isna()].dropna()
     key = key[key.duplicated(keep=False)]
     again = key.index[key.duplicated()]

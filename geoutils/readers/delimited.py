@@ -1,6 +1,7 @@
 """A text table of photos with a header line, whatever its delimiter, encoding and column names."""
 
 import bz2
+import contextlib
 import csv
 import io
 import re
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoutils.readers.checks import BROKEN, DAMAGED, REJECTED_COLUMNS, Reading, check_rows, fault_detail, path_text
+from geoutils.readers.checks import (
+    BROKEN,
+    DAMAGED,
+    REJECTED_COLUMNS,
+    Reading,
+    check_rows,
+    fault_detail,
+    own_source,
+    path_text,
+)
 from geoutils.tables import SYNTHETIC
 
 # our column: the names it goes by, compared without case, blank, "_" and "-"; the first one found is taken
@@ -26,7 +36,7 @@ SYNONYMS = {
     "license": ("license", "licence"),
     "source": ("source",),
 }
-MAX_LINE, MAX_RECORD_LINES = 1 << 20, 50  # characters, lines; what is longer is no record
+MAX_LINE = 1 << 20  # characters; what is longer is no record
 
 
 def read_csv(
@@ -34,9 +44,8 @@ def read_csv(
     *,
     columns: Mapping[str, str] | None = None,
     image_root: Path | None = None,
-    source: str = "own",
     check_images: bool = True,
-) -> Reading:
+) -> Iterator[Reading]:
     """Read a table of photos with a header line, whatever its delimiter and column names.
 
     Args:
@@ -45,23 +54,27 @@ def read_csv(
             the id is by default the path, or else the line. Times are ISO 8601, others become null. A
             partition is train, val or test (or a longer form) or blank; any other rejects the row.
         image_root: where relative paths start and all must lie; by default the file's folder.
-        source: name of the corpus, for rows whose own column `source` says nothing.
         check_images: decode every photo to see that it can be used.
 
     Raises:
         ValueError: if there is no header with both coordinates.
     """
     raw = pd.concat([pd.DataFrame(columns=[*SYNONYMS]), *csv_batches(path, columns=columns)], ignore_index=True)
-    drawn = source == SYNTHETIC  # whatever such a table says of its source
-    raw["source"] = source if drawn else raw["source"].fillna(source)
+    source = own_source(path)
+    made_up = source == SYNTHETIC  # whatever such a table says of its source
+    raw["source"] = source if made_up else raw["source"].fillna(source)
     root = Path(path).parent if image_root is None else image_root
-    return check_rows(raw, image_root=root, check_images=check_images, hide_owners=not drawn)
+    yield check_rows(raw, image_root=root, check_images=check_images, hide_owners=not made_up)
 
 
 def csv_batches(
     path: Path, *, columns: Mapping[str, str] | None = None, batch_rows: int = 250_000
 ) -> Iterator[pd.DataFrame]:
     """Yield the records of a file with a header as raw rows for `check_rows`, a broken record with its reason.
+
+    A quoted field may run over several lines. A quote that is never closed therefore costs the lines up to the next
+    quote, or to the csv module's limit of 131,072 characters: each of them is a broken record. A stray quote that
+    ends in its own line costs nothing.
 
     Args:
         columns: as in `read_csv`.
@@ -70,17 +83,15 @@ def csv_batches(
         ValueError: if there is no header with both coordinates.
     """
     path = Path(path)
-    records = _records(path)
-    _, header = next(records, (0, []))
-    places, width, name = _places(header, columns or {}, path), len(header), path_text(path.name)
+    records = _records(text_lines(path))
+    _, header, _ = next(records, (1, [], None))
+    places, name = _places(header, columns or {}, path), path_text(path.name)
     while batch := list(islice(records, batch_rows)):
-        rows = [fields if len(fields) == width else None for _, fields in batch]
+        lines, rows, details = zip(*batch, strict=True)
         raw = {ours: [row and (row[at].strip() or None) for row in rows] for ours, at in places.items()}
-        raw["record"] = [f"{name}:{line}" for line, _ in batch]
+        raw["record"] = [f"{name}:{line}" for line in lines]
         raw["reason"] = [None if row else BROKEN for row in rows]
-        raw["detail"] = [
-            None if len(f) == width else fault_detail(f[0], f"{len(f)} fields for {width}") for _, f in batch
-        ]
+        raw["detail"] = details
         yield pd.DataFrame(raw, columns=[*SYNONYMS, *REJECTED_COLUMNS], dtype="str")
 
 
@@ -105,47 +116,67 @@ def text_lines(path: Path) -> Iterator[str]:
             yield f"{DAMAGED}: {error}\n"
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields of each record; a quote that goes astray costs its own line only."""
-    lines = text_lines(path)
+def _records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | None, str | None]]:
+    """Yield line number, fields and null of each record, the header first; for each line of a broken one its fault."""
+    width = 0  # of the header
+    for number, texts, fields in _parsed_records(lines):
+        if len(fields) < 2 and not "".join(fields).strip():  # a blank line is no record
+            continue
+        width = width or len(fields)
+        while len(fields) > width and not fields[-1].strip():
+            fields.pop()
+        if len(fields) == width:
+            yield number, fields, None
+            continue
+        fault = f"{len(fields)} fields for {width}" if len(texts) == 1 else f"an open quote from line {number}?"
+        for at, text in enumerate(texts, number):
+            if text.strip():
+                yield at, None, fault_detail(text, fault)
+
+
+def _parsed_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Yield each record's line number, lines and fields; where it can't be parsed, its first line is its one field."""
     first = next(lines, "")
     delimiter = max(",;\t", key=first.count)
-    held, start, width = [], 1, 0  # the lines of the record at `start`; the header's width
-    for line in chain([first], lines, [""]):
-        held += [line] if line else []
-        fields = _fields(held, delimiter, strict=True)
-        if fields is None and line and len(held) < MAX_RECORD_LINES:
-            continue
-        torn = fields is None or (len(held) > 1 and len(fields) != width)
-        for at, row in enumerate([_fields([text], delimiter) for text in held] if torn else [fields]):
-            if len(row) > 1 or "".join(row).strip():  # a blank line is no record
-                width = width or len(row)
-                while len(row) > width and not row[-1].strip():
-                    row.pop()
-                yield start + at, row
-        start, held = start + len(held), []
+    number, texts = 1, []
 
+    def noted_lines() -> Iterator[str]:
+        for line in chain([first], lines):
+            texts.append(line)
+            yield line
 
-def _fields(lines: list[str], delimiter: str, *, strict: bool = False) -> list[str] | None:
-    """Return the fields of one record, or null if its quote is still open."""
-    try:
-        return next(csv.reader(lines, delimiter=delimiter, strict=strict), [])
-    except csv.Error as error:
-        if "unexpected end of data" in str(error):
-            return None
-        # a stray quote is forgiven; what the csv module can't hold (131,072 characters) is one field too few
-        return _fields(lines, delimiter) if strict and len(lines) == 1 else lines[:1]
+    # strict, since an open quote and the next one could make one record of the right width of many lines
+    reader = csv.reader(noted_lines(), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            fields = texts[:1]
+            if len(texts) == 1:  # a stray quote is forgiven, a field beyond the csv module's limit is not
+                with contextlib.suppress(csv.Error):
+                    fields = next(csv.reader(texts, delimiter=delimiter))
+        yield number, texts, fields
+        number += len(texts)
+        texts.clear()
 
 
 def _places(header: list[str], columns: Mapping[str, str], path: Path) -> dict[str, int]:
+    """Return our columns and their places in the header; of several synonyms the first in `SYNONYMS` counts."""
     header = [name.strip() for name in header]
-    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in reversed(header)}
-    named = {ours: next((plain[n] for n in names if n in plain), None) for ours, names in SYNONYMS.items()}
-    named |= columns
-    wrong = [ours for ours in columns if ours not in SYNONYMS or columns[ours] not in header]
-    if wrong or None in (named["latitude"], named["longitude"]):
+    plain = [re.sub(r"[\s_-]", "", name).lower() for name in header]
+    places = {}
+    for ours, synonyms in SYNONYMS.items():
+        matches = [plain.index(name) for name in synonyms if name in plain]
+        if ours in columns and columns[ours] in header:
+            places[ours] = header.index(columns[ours])
+        elif matches:
+            places[ours] = matches[0]
+    absent = [ours for ours, name in columns.items() if ours not in SYNONYMS or name not in header]
+    if absent or "latitude" not in places or "longitude" not in places:
         raise ValueError(
-            f"{path}: no column for {', '.join(wrong) or 'latitude and longitude'} among {header}; "
+            f"{path}: no column for {', '.join(absent) or 'latitude and longitude'} among {header}; "
             f"name it with columns={{ours: the file's}}, ours being one of {', '.join(SYNONYMS)}"
         )
-    return {ours: header.index(name) for ours, name in named.items() if name is not None}
+    return places

@@ -1,5 +1,6 @@
 """A folder of photos, placed by the GPS in their EXIF."""
 
+from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -8,14 +9,17 @@ from PIL.ExifTags import GPS, IFD, Base
 from tqdm.auto import tqdm
 
 from geoutils.images import IMAGE_SUFFIXES, PhotoError, opened
-from geoutils.readers.checks import Reading, check_rows, path_text
+from geoutils.readers.checks import Reading, check_rows, own_source, path_text
 from geoutils.tables import ledger_row
 
 
-def read_exif_folder(folder: Path, *, source: str = "own", check_images: bool = True) -> Reading:
+def read_folder(folder: Path, *, check_images: bool = True) -> Iterator[Reading]:
     """Read the photos of a folder tree, or one photo, by their EXIF; the id is the path in the folder.
 
     Files without an image's suffix are no records; how many were left out is printed.
+
+    Args:
+        check_images: decode every photo to see that it can be used.
 
     Raises:
         FileNotFoundError: if there is no photo.
@@ -30,10 +34,10 @@ def read_exif_folder(folder: Path, *, source: str = "own", check_images: bool = 
         raise FileNotFoundError(f"{folder}: expected {' '.join(IMAGE_SUFFIXES)}; found none; {others}")
     ledger_row(f"image files in {folder}", len(names), len(images), others)
     with ThreadPool() as pool:
-        found = pool.imap(_exif_row, [root / name for name in images], chunksize=16)
-        rows = list(tqdm(found, total=len(images), desc="reading EXIF", unit="photo", delay=2))
-    raw = pd.DataFrame(rows).assign(photo_id=images, path=images, source=source)
-    return check_rows(raw, image_root=root, check_images=check_images)
+        answers = pool.imap(_exif_row, [root / name for name in images], chunksize=16)
+        rows = list(tqdm(answers, total=len(images), desc="reading EXIF", unit="photo", delay=2))
+    raw = pd.DataFrame(rows).assign(photo_id=images, path=images, source=own_source(folder))
+    yield check_rows(raw, image_root=root, check_images=check_images)
 
 
 def read_exif(path: Path | str) -> dict[str, str | None]:
@@ -46,14 +50,14 @@ def read_exif(path: Path | str) -> dict[str, str | None]:
     with opened(path) as image:
         exif = image.getexif()
         gps = exif.get_ifd(IFD.GPSInfo)
-        taken = exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
-        found = {
+        time = exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal) or exif.get(Base.DateTime)
+        fields = {
             "latitude": _degrees(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), "NS", 90),
             "longitude": _degrees(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), "EW", 180),
-            "taken_at": taken and str(taken).replace(":", "-", 2),  # EXIF writes 2005:07:21 14:41:58
+            "taken_at": time and str(time).replace(":", "-", 2),  # EXIF writes 2005:07:21 14:41:58
             "user_id": exif.get(Base.Artist),
         }
-    return {name: None if value is None else str(value).strip("\0 ") or None for name, value in found.items()}
+    return {name: None if value is None else str(value).strip("\0 ") or None for name, value in fields.items()}
 
 
 def _degrees(value: object, ref: object, letters: str, limit: int) -> float | str | None:

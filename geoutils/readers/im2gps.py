@@ -44,14 +44,14 @@ def _im2gps_rows(folder: Path, root: Path) -> Iterator[dict[str, object]]:
         images: dict[str, list[Path | None]] = {}
         for image in sorted(_jpegs((root / query).rglob("*"))):
             images.setdefault(image.stem, []).append(image)
-        claimed = set()
+        names = set()  # of the images that a record claims
         for row, name in _im2gps_records(texts[query]) if query in texts else ():
             if images and name not in images:
                 row.setdefault("reason", MISSING_FILE)
-            for image in images.get(name, [None])[: 1 if name in claimed else None]:
+            for image in images.get(name, [None])[: 1 if name in names else None]:
                 yield row | {"keyword": path_text(query), "path": image and path_text(image)}
-            claimed.add(name)
-        rest = chain.from_iterable(same for name, same in images.items() if name not in claimed)
+            names.add(name)
+        rest = chain.from_iterable(same for name, same in images.items() if name not in names)
         yield from (_im2gps_image(image, root) for image in rest)
     yield from (_im2gps_image(image, root) for image in sorted(_jpegs(root.glob("*"))))
 
@@ -61,7 +61,10 @@ def _jpegs(files: Iterable[Path]) -> Iterator[Path]:
 
 
 def _im2gps_records(text: Path) -> Iterator[tuple[dict[str, object], str]]:
-    """Yield raw row and image name, without suffix, of each record; lines without `photo:` are a broken one."""
+    """Yield the raw row and the image's name, without suffix, of each record.
+
+    Lines without a `photo:` before them make a broken record.
+    """
     block: list[str] = []
     for number, line in enumerate(chain(text_lines(text), [""]), 1):
         if block and (line.startswith("photo:") or not line.strip()):
@@ -79,9 +82,9 @@ def _im2gps_records(text: Path) -> Iterator[tuple[dict[str, object], str]]:
 
 def _im2gps_image(image: Path, root: Path) -> dict[str, object]:
     *folders, name = path_text(image.relative_to(root)).split("/")
-    named = re.match(IM2GPS_NAME, name)
+    parts = re.match(IM2GPS_NAME, name)
     row = {"photo_id": name, "path": path_text(image)} | ({"keyword": folders[0]} if folders else {})
-    row |= {field: value for field, value in (named.groupdict() if named else {}).items() if value}
+    row |= {field: value for field, value in (parts.groupdict() if parts else {}).items() if value}
     try:
         with opened(image) as photo:
             comments = [comment for marker, comment in getattr(photo, "applist", []) if marker == "COM"]
@@ -91,6 +94,6 @@ def _im2gps_image(image: Path, root: Path) -> dict[str, object]:
 
 
 def _im2gps_fields(lines: list[str]) -> dict[str, object]:
-    """Return the fields that are used, of one that comes twice the last: people's own texts come first."""
-    found = {key: value.strip("\0 \r\n") for key, _, value in (line.partition(":") for line in lines)}
-    return {ours: found[theirs] for theirs, ours in IM2GPS_FIELDS.items() if found.get(theirs)}
+    """Return the fields that are used; a later one wins, since people's own texts come first."""
+    fields = {key: value.strip("\0 \r\n") for key, _, value in (line.partition(":") for line in lines)}
+    return {ours: fields[theirs] for theirs, ours in IM2GPS_FIELDS.items() if fields.get(theirs)}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import msgpack
@@ -17,6 +18,7 @@ from geoutils.readers.checks import (
     REJECTED_COLUMNS,
     Reading,
     check_batches,
+    concat_readings,
     files_of,
 )
 from geoutils.readers.delimited import csv_batches
@@ -32,26 +34,32 @@ def read_mp16(
     """Read MP-16's table (`IMG_ID,LAT,LON`, with or without `AUTHOR`); the id is the image's path.
 
     Args:
-        path: a CSV file or a folder of them; images in msgpack shards are unpacked by `unpack_mp16` first.
+        path: a CSV file or a folder of them. Shards `*.msg` beside them are unpacked into `image_root` first.
     """
-    return check_batches((raw for _, raw in _tables(path, batch_rows)), "mp16", image_root, check_images)
+    readings = check_batches((raw for _, raw in _tables(path, batch_rows)), "mp16", image_root, check_images)
+    if image_root is None or not any(Path(path).glob("*.msg")):
+        return readings
+    no_photos = concat_readings([])
+    return chain([no_photos._replace(rejected=unpack_mp16(path, image_root))], readings)
 
 
 def read_test_list(
-    path: Path, *, source: str, image_root: Path | None = None, check_images: bool = True, batch_rows: int = 250_000
+    path: Path, *, image_root: Path | None = None, check_images: bool = True, batch_rows: int = 250_000
 ) -> Iterator[Reading]:
     """Read a list of test photos (`IMG_ID,AUTHOR,LAT,LON,...`): Im2GPS, Im2GPS3k, YFCC4k or YFCC26k.
 
-    All rows are of the partition "test". Im2GPS's names tell the id, and where there is no author owner and query.
+    All rows are of the partition "test". The photos are Im2GPS's if the path's name says "im2gps", else YFCC100M's.
+    Im2GPS's file names tell the id, and the owner and query where the list has none.
 
     Args:
-        source: "im2gps" or "yfcc100m", the corpus that the list was drawn from.
+        path: a CSV file or a folder of them.
     """
+    source = "im2gps" if "im2gps" in Path(path).name.lower() else "yfcc100m"
     owner = ["user_id", "keyword"]
     batches = (
-        raw.assign(photo_id=named["photo_id"].fillna(raw["path"]), partition="test", **raw[owner].fillna(named[owner]))
+        raw.assign(photo_id=parts["photo_id"].fillna(raw["path"]), partition="test", **raw[owner].fillna(parts[owner]))
         for _, raw in _tables(path, batch_rows)
-        for named in [raw["path"].str.extract(IM2GPS_NAME)]
+        for parts in [raw["path"].str.extract(IM2GPS_NAME)]
     )
     return check_batches(batches, source, image_root, check_images)
 
@@ -94,20 +102,20 @@ def unpack_mp16(shards: Path, image_root: Path) -> pd.DataFrame:
         The records that hold no image, no usable id or an earlier record's, as rows of a `rejected` table.
     """
     broken: list[tuple[str, str, str]] = []
-    seen: set[int] = set()  # 64-bit hashes of ids: some 300 MB for the 4.7 million of MP-16
+    hashes: set[int] = set()  # 64-bit hashes of ids: some 300 MB for the 4.7 million of MP-16
     for shard in tqdm(files_of(shards, "*.msg"), desc="unpacking", unit="shard", delay=2):
         for number, (name, image) in enumerate(_shard_records(shard)):
             usable = isinstance(image, bytes) and len(name) <= 200 and re.fullmatch(MP16_ID, name)
-            if not usable or hash(name) in seen:
+            if not usable or hash(name) in hashes:
                 broken.append((f"{shard.name}:{number}", DUPLICATE if usable else BROKEN, name[:200]))
                 continue
-            seen.add(hash(name))
+            hashes.add(hash(name))
             target = Path(image_root) / name
             if not target.is_file() or target.stat().st_size != len(image):
                 with atomic_path(target) as temporary:
                     temporary.write_bytes(image)
     rejected = pd.DataFrame(broken, columns=REJECTED_COLUMNS, dtype="str")
-    ledger_row(f"images in {shards}", len(seen) + len(broken), len(seen), rejected["reason"])
+    ledger_row(f"images in {shards}", len(hashes) + len(broken), len(hashes), rejected["reason"])
     return rejected
 
 
@@ -118,9 +126,9 @@ def _shard_records(shard: Path) -> Iterator[tuple[str, object]]:
         records = msgpack.Unpacker(file, raw=True, strict_map_key=False, max_array_len=99, max_map_len=99)
         try:
             for record in records:
-                end, found = records.tell(), record if isinstance(record, dict) else {}
-                name = found.get(b"id", f"{type(record).__name__} without id")
-                yield name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name), found.get(b"image")
+                end, fields = records.tell(), record if isinstance(record, dict) else {}
+                name = fields.get(b"id", f"{type(record).__name__} without id")
+                yield name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name), fields.get(b"image")
         except Exception as error:  # bytes from outside: msgpack raises several kinds, and all end the shard
             problem = repr(error)
     if end < shard.stat().st_size:

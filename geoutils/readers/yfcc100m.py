@@ -14,16 +14,19 @@ from pyarrow import csv
 from geoutils.readers.checks import BROKEN, DAMAGED, Reading, check_batches, fault_detail, files_of, path_text
 
 VIDEO = "video"
-# places among 23 columns; in the variant of 25 the line number comes before the id, and a hash after it
+# place -> name; in the variant of 25 columns the line number comes before the id, and a hash after it
 YFCC_PLACES = {0: "photo_id", 1: "user_id", 3: "taken_at", 10: "longitude", 11: "latitude", 15: "license", 22: "video"}
 YFCC_WIDE = {1: "photo_id", 2: "hash"} | {place + 2: name for place, name in YFCC_PLACES.items() if place}
+YFCC_TEXT = pa.schema([(name, pa.string()) for name in YFCC_WIDE.values()])
 YFCC_BLOCK = 1 << 22  # bytes parsed at once
 
 
 def read_yfcc100m(
     path: Path, *, image_root: Path | None = None, check_images: bool = True, batch_rows: int = 250_000
 ) -> Iterator[Reading]:
-    """Read YFCC100M's tab-separated records, plain or .bz2, of 23 or 25 columns; videos are rejected.
+    """Read YFCC100M's tab-separated records, plain or .bz2; videos are rejected.
+
+    A file's first line that is not blank says whether it has 23 or 25 columns; a line with another number is broken.
 
     Args:
         path: a file, or a folder with files `yfcc100m_dataset*`; images are `<image_root>/<id>.jpg`.
@@ -47,14 +50,18 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _yfcc_batches(files: list[Path], batch_rows: int) -> Iterator[pd.DataFrame]:
+    """Yield raw rows for `check_batches`, at least `batch_rows` at a time."""
     tables, broken = [], []
     for file in files:
-        line = 1  # of the block's first record; blank lines are not counted
+        places, line = {}, 1  # of the block's first record; blank lines are not counted
         for block in _blocks(file):
-            parsed, lost = _yfcc_block(block, path_text(file.name), line)
-            line += sum(map(len, parsed)) + len(lost)
-            tables += parsed
-            broken += lost
+            if not block or block.isspace():
+                continue
+            places = places or _places(block)
+            table, faults = _parsed_block(block, places, path_text(file.name), line)
+            line += len(table) + len(faults)
+            tables.append(table)
+            broken += faults
             if sum(map(len, tables)) + len(broken) >= batch_rows:
                 yield _yfcc_rows(tables, broken)
                 tables, broken = [], []
@@ -62,40 +69,39 @@ def _yfcc_batches(files: list[Path], batch_rows: int) -> Iterator[pd.DataFrame]:
         yield _yfcc_rows(tables, broken)
 
 
-def _yfcc_block(block: bytes, name: str, line: int) -> tuple[list[pa.Table], list[tuple[str, str]]]:
-    """Parse lines of both widths; a line of neither is a broken record, of which place and detail are returned."""
+def _places(block: bytes) -> dict[int, str]:
+    """Return the places of a file's columns by its first line that is not blank."""
+    first = next(line for line in block.split(b"\n") if line.strip())
+    return YFCC_WIDE if first.count(b"\t") == max(YFCC_WIDE) else YFCC_PLACES
+
+
+def _parsed_block(block: bytes, places: dict[int, str], name: str, line: int) -> tuple[pa.Table, list[tuple[str, str]]]:
+    """Parse the lines of a block; a line of another width becomes a broken record, of which place and fault return.
+
+    Args:
+        places: the columns of the file. name: of the file. line: number of the block's first line in it.
+    """
+    faults: dict[int, str] = {}  # by the line's place in the block, from 0
+
+    def set_aside(row: csv.InvalidRow) -> str:
+        count = f"{row.actual_columns} columns, not {row.expected_columns}"
+        faults[row.number - 1] = fault_detail(row.text, count)
+        return "skip"
+
     block = block if block.isascii() else block.decode("utf-8", "replace").encode()
-    widths = (25, 23) if block[: block.find(b"\n")].count(b"\t") == 24 else (23, 25)
-    most, others = _tsv(block, widths[0])
-    few, lost = _tsv("\n".join(others.values()).encode(), widths[1])
-    lines = np.arange(line, line + len(most) + len(others))
-    odd = lines[list(others)]
-    tables = []
-    for table, at in ((most, np.delete(lines, list(others))), (few, np.delete(odd, list(lost)))):
-        tables.append(
-            table.append_column("record", pc.binary_join_element_wise(name, pa.array(at).cast("string"), ":"))
-        )
-    count = {at: f"{text.count(chr(9)) + 1} columns, not 23 or 25" for at, text in lost.items()}
-    return tables, [(f"{name}:{odd[at]}", fault_detail(text, count[at])) for at, text in lost.items()]
-
-
-def _tsv(block: bytes, width: int) -> tuple[pa.Table, dict[int, str]]:
-    """Return the used fields of the lines with `width` fields, as text, and the other lines by their place, from 0."""
-    places = YFCC_PLACES if width == 23 else YFCC_WIDE
-    schema, others = pa.schema([(name, pa.string()) for name in places.values()]), {}
-    if not block or block.isspace():
-        return schema.empty_table(), others
-    names = [places.get(place, str(place)) for place in range(width)]
+    names = [places.get(place, str(place)) for place in range(max(places) + 1)]
     read = csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names)
-    set_aside = {"invalid_row_handler": lambda row: others.update({row.number - 1: row.text}) or "skip"}
-    parse = csv.ParseOptions(delimiter="\t", quote_char=False, **set_aside)
-    text = {"column_types": schema, "null_values": [""], "strings_can_be_null": True}
-    convert = csv.ConvertOptions(include_columns=schema.names, **text)
-    return csv.read_csv(pa.BufferReader(block), read, parse, convert), others
+    parse = csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=set_aside)
+    text = {"column_types": YFCC_TEXT, "null_values": [""], "strings_can_be_null": True}
+    convert = csv.ConvertOptions(include_columns=YFCC_TEXT.names, include_missing_columns=True, **text)
+    table = csv.read_csv(pa.BufferReader(block), read, parse, convert)
+    lines = np.delete(np.arange(line, line + len(table) + len(faults)), list(faults))
+    records = pc.binary_join_element_wise(name, pa.array(lines).cast("string"), ":")
+    return table.append_column("record", records), [(f"{name}:{line + at}", fault) for at, fault in faults.items()]
 
 
 def _yfcc_rows(tables: list[pa.Table], broken: list[tuple[str, str]]) -> pd.DataFrame:
-    raw = pa.concat_tables(tables, promote_options="default").to_pandas()
+    raw = pa.concat_tables(tables).to_pandas()
     for name in ("user_id", "taken_at", "license"):
         encoded = raw[name].str.contains("[%+]", na=False)
         raw.loc[encoded, name] = raw.loc[encoded, name].map(unquote_plus)

@@ -6,10 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoutils import images, tables
+from geoutils import images, readers, tables
 from geoutils.readers import checks
 from geoutils.readers.checks import check_rows
-from geoutils.readers.delimited import read_csv
 from makers.corpus_files import reasons
 
 
@@ -130,7 +129,7 @@ def test_rejected_rows_do_not_name_an_owner(tmp_path):
     owner = "97324495@N00"
     body = f"1,2,a,{owner},some nickname\n0,0,x/1_a_2_{owner}.jpg,{owner}\n95,9,x/7_a_2_{owner}.jpg,\n"
     path = write(tmp_path / "p.csv", "lat,lon,path,owner\n" + body)
-    rejected = read_csv(path, check_images=False).rejected
+    rejected = readers.read(path, check_images=False).rejected
     assert rejected["reason"].tolist() == [checks.BROKEN, checks.NULL_ISLAND, checks.SWAPPED]
     assert rejected.iloc[0].tolist() == ["p.csv:2", checks.BROKEN, "5 fields for 4"]
     assert not rejected.to_csv().count("97324495") + rejected.to_csv().count("nickname")

@@ -5,9 +5,9 @@ import pillow_heif
 import pytest
 from PIL.TiffImagePlugin import IFDRational
 
-from geoutils import images
+from geoutils import images, readers
 from geoutils.readers import checks
-from geoutils.readers.exif import _degrees, read_exif, read_exif_folder
+from geoutils.readers.exif import _degrees, read_exif
 from makers.corpus_files import reasons, write_geotagged
 from makers.photos import exif_with
 
@@ -19,7 +19,7 @@ def test_a_folder_tree_gives_positions_and_says_what_it_left_out(tmp_path, crops
     (tmp_path / "b" / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-700])
     (tmp_path / "b" / "text.jpeg").write_text("no image")
     (tmp_path / "notes.txt").write_text("no record")
-    reading = read_exif_folder(tmp_path)
+    reading = readers.read(tmp_path)
     assert reading.photos["photo_id"].tolist() == ["a.jpg", "b/c/d.PNG"]
     assert reading.photos["longitude"].tolist() == pytest.approx([-2.35, -2.35])
     assert reasons(reading) == {
@@ -33,7 +33,7 @@ def test_a_folder_tree_gives_positions_and_says_what_it_left_out(tmp_path, crops
 def test_a_name_that_is_no_utf8_is_rejected_not_fatal(tmp_path, crops):
     write_geotagged(tmp_path / "good.jpg", crops[0])
     (tmp_path / "b\udce4d.jpg").hardlink_to(tmp_path / "good.jpg")
-    reading = read_exif_folder(tmp_path)
+    reading = readers.read(tmp_path)
     assert reading.photos["photo_id"].tolist() == ["good.jpg"]
     assert reading.rejected["reason"].tolist() == [images.MISSING_FILE]
 

@@ -51,24 +51,28 @@ def test_yfcc_rejects_by_reason_and_adds_up(tmp_path):
     ]
     reading = concat_readings(read_yfcc100m(write_yfcc(tmp_path / "yfcc100m_dataset", lines)))
     assert reading.rows_in == len(lines) - 1
-    assert sorted(reading.photos["photo_id"]) == ["1", "11", "4"]
+    assert sorted(reading.photos["photo_id"]) == ["1", "11"]
     expected = [yfcc100m.VIDEO, checks.NO_POSITION, checks.DUPLICATE, checks.UNREADABLE_POSITION]
-    expected += [checks.OUT_OF_RANGE, checks.SWAPPED, *[checks.BROKEN] * 5]
+    expected += [checks.OUT_OF_RANGE, checks.SWAPPED, *[checks.BROKEN] * 6]
     assert sorted(reading.rejected["reason"]) == sorted(expected)
 
 
-def test_yfcc_folder_of_both_widths_is_one_stream(tmp_path):
+def test_yfcc_folder_of_both_widths_is_one_stream_each_file_of_its_first_lines(tmp_path):
     write_yfcc(tmp_path / "yfcc100m_dataset-0.bz2", [yfcc_row(i) for i in range(5)])
     wide = [yfcc_row(i, wide=True) for i in range(3, 8)]
-    write_yfcc(tmp_path / "yfcc100m_dataset-1", [*wide[:4], yfcc_row(8), wide[4].strip()])
+    write_yfcc(tmp_path / "yfcc100m_dataset-1", ["\n", *wide[:4], yfcc_row(8), wide[4].strip()])
     write_yfcc(tmp_path / "yfcc100m_hash", ["1\tabc\n"])
     reading = concat_readings(read_yfcc100m(tmp_path, batch_rows=3))
-    assert sorted(reading.photos["photo_id"]) == [str(i) for i in range(9)]
-    assert reasons(reading) == {"3": checks.DUPLICATE, "4": checks.DUPLICATE}
+    assert sorted(reading.photos["photo_id"]) == [str(i) for i in range(8)]
+    other = "yfcc100m_dataset-1:5"  # blank lines are not counted
+    assert reasons(reading) == {"3": checks.DUPLICATE, "4": checks.DUPLICATE, other: checks.BROKEN}
+    assert reading.rejected.set_index("record")["detail"][other] == "23 columns, not 25"
 
 
 def test_yfcc_batches_give_what_one_batch_gives(tmp_path, monkeypatch):
-    lines = [yfcc_row(i % 90, latitude="" if i % 7 == 0 else i / 10) if i % 5 else "broken\n" for i in range(200)]
+    ids = ["no id" if i % 11 == 6 else i % 90 for i in range(200)]
+    lines = [yfcc_row(ids[i], wide=True, latitude="" if i % 7 == 0 else i / 10) for i in range(200)]
+    lines[4::5] = [yfcc_row(1)] * 40  # of another width: broken even where a block begins with one
     path = write_yfcc(tmp_path / "yfcc100m_dataset", lines)
     whole = concat_readings(read_yfcc100m(path))
     monkeypatch.setattr(yfcc100m, "YFCC_BLOCK", 1_000)
@@ -77,7 +81,10 @@ def test_yfcc_batches_give_what_one_batch_gives(tmp_path, monkeypatch):
     joined = concat_readings(batches)
     pd.testing.assert_frame_equal(joined.photos, whole.photos)
     pd.testing.assert_frame_equal(tables.conform(joined.photos, "photos"), joined.photos)
-    assert sorted(joined.rejected["reason"]) == sorted(whole.rejected["reason"])
+    assert len(joined.photos) > 50
+    assert sorted(zip(joined.rejected["record"], joined.rejected["reason"], strict=True)) == sorted(
+        zip(whole.rejected["record"], whole.rejected["reason"], strict=True)
+    )
 
 
 @pytest.mark.parametrize("damage", [slice(0, -20), slice(0, 60), slice(5, None)])

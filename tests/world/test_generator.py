@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoutils import tables
+from geoutils import readers, tables
 from geoutils.cities import label_cities, leading_cities
-from geoutils.readers import checks, delimited
-from geoutils.readers.exif import read_exif_folder
+from geoutils.readers import checks
 from geoutils.world import generator, painter
 from geoutils.world.generator import make_world, oracle_accuracy, profiles, read_truth, rules
 
@@ -57,7 +56,7 @@ def scene(kind="street", hour="day", weather="clear", cues=STREET, place=(1,), m
 
 
 def test_a_reader_rejects_exactly_the_photos_with_a_planted_fault(world, truth):
-    reading = delimited.read_csv(world / "photos.csv", source=tables.SYNTHETIC)
+    reading = readers.read(world / "photos.csv")
     planted = truth[truth["fault"] != "none"].set_index("photo_id")["fault"]
     found = reading.rejected.set_index("record")["reason"]
     assert set(planted) == set(REASONS)
@@ -155,7 +154,7 @@ def test_a_world_of_one_city_is_refused(tmp_path):
 def test_exif_says_what_the_csv_says(world, truth):
     table = pd.read_csv(world / "photos.csv", parse_dates=["taken_at"]).set_index("path")
     table = table[truth["fault"].eq("none").to_numpy()]
-    exif = read_exif_folder(world / "images").photos
+    exif = readers.read(world / "images").photos
     exif = exif.set_index("images/" + exif["photo_id"]).loc[table.index]
     for name in ("latitude", "longitude"):
         np.testing.assert_allclose(exif[name], table[name], atol=1e-8)
