@@ -1,6 +1,8 @@
 """Networks by name: how each is built, what it expects of a photo, and the layer that gives features."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,8 @@ from torch import nn
 
 from geoutils.artifacts import file_sha256
 from geoutils.networks import caffe, paper, weights
+from geoutils.networks.libraries import Built, build_timm, build_torchvision, build_vgg16, without_head
 from geoutils.networks.preprocessing import PLACES_MEAN_BGR, Preprocessing
-
-AUXILIARY_HEADS = ("googlenet", "inception_v3")  # torchvision's networks that have them
 
 
 @dataclass(frozen=True)
@@ -47,41 +48,36 @@ class Backbone:
         }
 
 
-class Headless(nn.Module):
-    """A trunk that ends in features, and a linear classifier on them: the form of torchvision's and timm's networks."""
-
-    def __init__(self, trunk: nn.Module, classifier: nn.Linear) -> None:
-        super().__init__()
-        self.trunk, self.classifier = trunk, classifier
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return pooled features, (n, width)."""
-        return self.trunk(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, (n, num_classes)."""
-        return self.classifier(self.trunk(x))
-
-    def new_layers(self) -> list[str]:
-        """Name the layers that fine-tuning replaces."""
-        return ["classifier"]
-
-    def replace_classifier(self, num_classes: int) -> None:
-        """Put a fresh classifier for `num_classes` in place of the old one."""
-        self.classifier = nn.Linear(self.classifier.in_features, num_classes)
+def build_places205(name: str, downloaded: bool) -> Built:
+    """Build one of Caffe's networks; its weights always come from a file."""
+    row, std = weights.known_files()[name], (1.0, 1.0, 1.0)
+    expects = Preprocessing(row.input, 256, warp=True, bgr=True, scale=1.0, mean=PLACES_MEAN_BGR, std=std)
+    return CAFFE_NETWORKS[name](), expects, row.layer
 
 
-def build_vgg16() -> Headless:
-    """Build torchvision's VGG16 as trunk and classifier; it is also Caffe's, layer by layer under other names."""
+def build_places365(name: str, downloaded: bool) -> Built:
+    """Build one of torchvision's networks with 365 classes; its weights always come from a file."""
     from torchvision import models
 
-    return without_head(models.vgg16(weights=None))
+    return models.get_model(name, num_classes=365), Preprocessing(224, 256), "penultimate"
 
 
 CAFFE_NETWORKS = {
     "places205_alexnet": paper.CaffeNet,
     "places205_googlenet": paper.GoogLeNet,
     "places205_vgg16": build_vgg16,
+}
+# name: a function that takes whether to bring the network's own weights, and builds it. Its last layer is linear, or
+# it has what `Backbone` says of a network
+NETWORKS: dict[str, Callable[[bool], Built]] = {
+    "efficientnet_lite0": partial(build_timm, "tf_efficientnet_lite0"),
+    "places205_alexnet": partial(build_places205, "places205_alexnet"),
+    "places205_googlenet": partial(build_places205, "places205_googlenet"),
+    "places205_vgg16": partial(build_places205, "places205_vgg16"),
+    "places365_alexnet": partial(build_places365, "alexnet"),
+    "places365_densenet161": partial(build_places365, "densenet161"),
+    "places365_resnet18": partial(build_places365, "resnet18"),
+    "places365_resnet50": partial(build_places365, "resnet50"),
 }
 
 
@@ -97,7 +93,7 @@ def load(
     """Build a network by name and load its weights.
 
     Args:
-        name: a key of `weights.known_files()`, "torchvision/<name>", or any timm name.
+        name: a key of `NETWORKS`, "torchvision/<name>", or any timm name.
         weights_from: "default" or "pretrained" (the network's own: bundled, fetched before, or downloaded by timm or
             torchvision), "available" (its own if they are on this machine, else random ones), "random", or a file.
         size: side of the input in pixels; None takes the network's own.
@@ -110,20 +106,21 @@ def load(
         ValueError: for a name that is not known, naming those that are near; for weights that do not fit.
         FileNotFoundError: for a weight file that is not there, saying how to get it.
     """
-    known = weights.known_files()
+    files = weights.known_files()
     if weights_from == "available":
-        weights_from = "random" if name in known and not weights.locate(name) else "default"
+        weights_from = "random" if name in files and not weights.locate(name) else "default"
     file = _weight_file(name, weights_from)
     label, sha256, unfilled = "random", None, []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, preprocessing, layer = _build(name, downloaded=file is None and weights_from != "random")
+        network, preprocessing, layer = _build(name, file is None and weights_from != "random")
         if file:
             unfilled = weights.load(network, file, whole=name not in CAFFE_NETWORKS)
-            label, sha256 = known[name].weights if file == weights.locate(name) else file.name, file_sha256(file)
+            label, sha256 = files[name].weights if file == weights.locate(name) else file.name, file_sha256(file)
         elif weights_from != "random":
-            label, sha256 = "ImageNet", weights.state_sha256(network)
-        if name not in CAFFE_NETWORKS:
+            label = "pretrained" if name in NETWORKS else "ImageNet"  # timm's and torchvision's own
+            sha256 = weights.state_sha256(network)
+        if not hasattr(network, "replace_classifier"):
             network = without_head(network)
         width = network.get_submodule(network.new_layers()[-1]).in_features
         if num_classes is not None:
@@ -131,31 +128,13 @@ def load(
     if file and name in CAFFE_NETWORKS:
         if beside := sorted(file.parent.glob("*.binaryproto")):
             preprocessing = replace(preprocessing, mean=caffe.read_binaryproto(beside[0]))
-        elif known[name].mean == "image":
+        elif files[name].mean == "image":
             label += " (mean colour)"  # not what they were trained with, and a table must not hide it
     preprocessing = preprocessing.at_size(size)
     if warp is not None:
         preprocessing = replace(preprocessing, warp=warp)
     made_with = {"name": name, "weights_from": str(weights_from), "size": size, "warp": warp, "seed": seed}
     return Backbone(name, network.eval(), preprocessing, layer, width, label, sha256, made_with, tuple(unfilled))
-
-
-def without_head(network: nn.Module) -> Headless:
-    """Split a network at its classifier (timm tells which, torchvision has it last) into trunk and classifier.
-
-    Raises:
-        ValueError: if that is no linear layer.
-    """
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    head = network.get_classifier() if hasattr(network, "get_classifier") else linear[-1] if linear else None
-    if not isinstance(head, nn.Linear):
-        raise ValueError(
-            f"{type(network).__name__} can't be used: its classifier is no linear layer, but {type(head).__name__}; "
-            "take another network"
-        )
-    path = next(path for path, module in network.named_modules() if module is head)
-    network.set_submodule(path, nn.Identity())
-    return Headless(network, head)
 
 
 def _weight_file(name: str, weights_from: str | Path) -> Path | None:
@@ -170,58 +149,12 @@ def _weight_file(name: str, weights_from: str | Path) -> Path | None:
     return path
 
 
-def _build(name: str, *, downloaded: bool = False) -> tuple[nn.Module, Preprocessing, str]:
-    """Build a network as its weights have it; return it, what it expects of a photo, and the layer of its features."""
-    if name in CAFFE_NETWORKS:
-        known, std = weights.known_files()[name], (1.0, 1.0, 1.0)
-        how = Preprocessing(known.input, 256, warp=True, bgr=True, scale=1.0, mean=PLACES_MEAN_BGR, std=std)
-        return CAFFE_NETWORKS[name](), how, known.layer
-    if name.startswith("places365_") and name in weights.known_files():
-        from torchvision import models
-
-        network = models.get_model(name.removeprefix("places365_"), num_classes=365)
-        return network, Preprocessing(224, 256), "penultimate"
+def _build(name: str, downloaded: bool = False) -> Built:
+    if name in NETWORKS:
+        return NETWORKS[name](downloaded)
     if name.startswith("torchvision/"):
-        return _torchvision(name.removeprefix("torchvision/"), downloaded)
-    return _timm(name, downloaded)
-
-
-def _torchvision(name: str, downloaded: bool) -> tuple[nn.Module, Preprocessing, str]:
-    from torchvision import models
-
-    if name not in models.list_models(models):
-        raise ValueError(f"torchvision has no network {name!r}; it has {', '.join(models.list_models(models))}")
-    options = {"weights": "DEFAULT" if downloaded else None}
-    if name in AUXILIARY_HEADS:  # whose outputs a single classifier can't replace
-        options |= {"aux_logits": False, "init_weights": not downloaded}
-    expects = models.get_model_weights(name).DEFAULT.transforms()
-    preprocessing = Preprocessing(
-        size=expects.crop_size[0],
-        resize=expects.resize_size[0],
-        mean=tuple(expects.mean),
-        std=tuple(expects.std),
-        bicubic=expects.interpolation.value == "bicubic",
-    )
-    return models.get_model(name, **options), preprocessing, "penultimate"
-
-
-def _timm(name: str, downloaded: bool) -> tuple[nn.Module, Preprocessing, str]:
-    import timm
-
-    known = "tf_efficientnet_lite0" if name == "efficientnet_lite0" else name
-    if not timm.is_model(known):
-        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:8]) or "see timm.list_models()"
-        raise ValueError(f"no network is called {name!r}; near: {near}")
-    network = timm.create_model(known, pretrained=downloaded)
-    expects = timm.data.resolve_model_data_config(network)
-    preprocessing = Preprocessing(
-        size=expects["input_size"][-1],
-        resize=int(expects["input_size"][-1] / expects["crop_pct"]),
-        mean=tuple(expects["mean"]),
-        std=tuple(expects["std"]),
-        bicubic=expects["interpolation"] == "bicubic",
-    )
-    return network, preprocessing, "pooled"
+        return build_torchvision(name.removeprefix("torchvision/"), downloaded)
+    return build_timm(name, downloaded)
 
 
 def check_weights(path: Path) -> list[str]:
@@ -240,15 +173,15 @@ def check_weights(path: Path) -> list[str]:
         return [f"{path.name}: an archive; unpack it and check what it holds"]
     if path.suffix == ".binaryproto":
         return [f"{path.name}: a Caffe mean image of shape {caffe.read_binaryproto(path).shape}, BGR, 0 to 255"]
-    given, of_caffe = weights.read(path), path.suffix == ".caffemodel"
+    tensors, of_caffe = weights.read(path), path.suffix == ".caffemodel"
     with torch.device("meta"):  # shapes without memory
         faults = {
-            name: weights.mismatches(_build(name)[0], given, whole=not of_caffe)
+            name: weights.mismatches(_build(name)[0], tensors, whole=not of_caffe)
             for name in weights.known_files()
             if (name in CAFFE_NETWORKS) == of_caffe
         }
     kind = "Caffe network" if of_caffe else "torch checkpoint"
     fits = [f"it fits {name}" for name, wrong in faults.items() if not wrong]
     nearest = min(faults, key=lambda name: len(faults[name]))
-    found = fits or [f"it fits no known network; {nearest}: {faults[nearest][0]}"]
-    return [f"{path.name}: a {kind} of {len(given)} tensors", *found]
+    lines = fits or [f"it fits no known network; {nearest}: {faults[nearest][0]}"]
+    return [f"{path.name}: a {kind} of {len(tensors)} tensors", *lines]

@@ -71,10 +71,10 @@ def photo_loader(
     Args:
         workers: decoding processes; by default one fewer than the cores, 8 at most, none for a single batch.
     """
-    chosen = dataset if indices is None else Subset(dataset, indices)
+    rows = dataset if indices is None else Subset(dataset, indices)
     if workers is None:
-        workers = min(8, max(1, (os.cpu_count() or 1) - 1)) if len(chosen) > batch_size else 0
-    return DataLoader(chosen, batch_size, shuffle=shuffle, num_workers=workers, pin_memory=torch.cuda.is_available())
+        workers = min(8, max(1, (os.cpu_count() or 1) - 1)) if len(rows) > batch_size else 0
+    return DataLoader(rows, batch_size, shuffle=shuffle, num_workers=workers, pin_memory=torch.cuda.is_available())
 
 
 @torch.inference_mode()
@@ -89,9 +89,9 @@ def run_network(
 
     The rows are in the dataset's order, whatever the number of processes.
     """
-    loader, found = engine.prepare(photo_loader(dataset, batch_size=batch_size)), []
+    loader, answers = engine.prepare(photo_loader(dataset, batch_size=batch_size)), []
     for batch in tqdm(loader, desc="predict", unit="batch", delay=5, disable=not engine.is_local_main_process):
         with engine.autocast():
             answer = network(batch["pixels"].contiguous(memory_format=torch.channels_last))
-        found.append(engine.gather_for_metrics(answer.float()).cpu())
-    return torch.cat(found)
+        answers.append(engine.gather_for_metrics(answer.float()).cpu())
+    return torch.cat(answers)

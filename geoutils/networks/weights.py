@@ -59,10 +59,10 @@ def require(name: str) -> Path:
     """Return the weight file of a network, or raise FileNotFoundError with what to fetch and where to put it."""
     if path := locate(name):
         return path
-    known = known_files()[name]
+    row = known_files()[name]
     raise FileNotFoundError(
-        f"the {known.weights} weights of {name} are not on this machine. Run `deep-im2gps weights fetch {name}`, or "
-        f"put {known.file} into {FOLDER / name} (from {known.url})"
+        f"the {row.weights} weights of {name} are not on this machine. Run `deep-im2gps weights fetch {name}`, or "
+        f"put {row.file} into {FOLDER / name} (from {row.url})"
     )
 
 
@@ -78,15 +78,15 @@ def fetch_weights(name: str) -> Path:
         raise ValueError(f"no weights are known for {name!r}; there are {sorted(known_files())}")
     if path := locate(name):
         return path
-    known, folder = known_files()[name], FOLDER / name
-    path = fetch(known.url, folder / known.url.rpartition("/")[2], checksum=known.checksum)
-    if not known.checksum:
+    row, folder = known_files()[name], FOLDER / name
+    path = fetch(row.url, folder / row.url.rpartition("/")[2], checksum=row.checksum)
+    if not row.checksum:
         print(f"{path.name}: sha256 {file_sha256(path)}, not verified: no checksum of it is published")
     if path.suffix == ".gz":
         unpack(path, folder)
-    if found := locate(name):
-        return found
-    raise ValueError(f"{path} came, but holds no {known.file}; it holds {sorted(p.name for p in folder.rglob('*'))}")
+    if file := locate(name):
+        return file
+    raise ValueError(f"{path} came, but holds no {row.file}; it holds {sorted(p.name for p in folder.rglob('*'))}")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -138,16 +138,16 @@ def load(network: torch.nn.Module, path: Path, *, whole: bool = True) -> list[st
     Raises:
         ValueError: naming the first layers that do not match; the network is then unchanged.
     """
-    given = read(path)
-    own, matched, faults = _match(network, given, whole)
+    tensors = read(path)
+    own, matched, faults = _match(network, tensors, whole)
     if faults:
         raise ValueError(f"{Path(path).name} does not fit {type(network).__name__}: {'; '.join(faults[:3])}")
     for name, value in own.items():
-        found = matched[name]
-        if not isinstance(found, torch.Tensor):  # torch wants aligned, writable memory: one blob at a time is copied
-            found = torch.from_numpy(np.array(found))
-        value.copy_(found.reshape(value.shape))
-    return [] if whole else _lacking_heads(network, given)
+        tensor = matched[name]
+        if not isinstance(tensor, torch.Tensor):  # torch wants aligned, writable memory: one blob at a time is copied
+            tensor = torch.from_numpy(np.array(tensor))
+        value.copy_(tensor.reshape(value.shape))
+    return [] if whole else _lacking_heads(network, tensors)
 
 
 def mismatches(network: torch.nn.Module, given: dict[str, Any], *, whole: bool = True) -> list[str]:
@@ -185,12 +185,12 @@ def _match(
 
 def _faults(own: dict[str, torch.Tensor], given: dict[str, Any], names: dict[str, str]) -> list[str]:
     """Say which of a network's layers have no match of their shape under the file's names for them."""
-    found = {ours: tuple(given[theirs].shape) for ours, theirs in names.items()}
+    shapes = {ours: tuple(given[theirs].shape) for ours, theirs in names.items()}
     return [
         f"layer {name!r} needs {tuple(value.shape)}, found "
-        + (f"{names[name]!r} of {found[name]}" if name in found else "none")
+        + (f"{names[name]!r} of {shapes[name]}" if name in shapes else "none")
         for name, value in own.items()
-        if name not in found or caffe.unpadded(found[name]) != caffe.unpadded(value.shape)
+        if name not in shapes or caffe.unpadded(shapes[name]) != caffe.unpadded(value.shape)
     ]
 
 

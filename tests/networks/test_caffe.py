@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geoutils.networks import weights
-from geoutils.networks.backbones import build_vgg16
 from geoutils.networks.caffe import read_binaryproto, read_caffemodel
+from geoutils.networks.libraries import build_vgg16
 from geoutils.networks.paper import CaffeNet, GoogLeNet
 from makers import caffe_files
 
