@@ -115,10 +115,10 @@ def count_photos(positions: pd.DataFrame, cities: pd.DataFrame, radius_km: float
     Args:
         positions: latitude, longitude, and `photos` where a row stands for several.
     """
-    kept = non_overlapping(cities, radius_km)
-    labels = label_cities(positions, kept, radius_km)
+    apart = non_overlapping(cities, radius_km)
+    labels = label_cities(positions, apart, radius_km)
     counts = eligible_cities(labels, min_photos=1, weights=positions.get("photos", 1))
-    return counts.merge(kept, on="city_id", validate="one_to_one")[[*kept.columns, "photos"]]
+    return counts.merge(apart, on="city_id", validate="one_to_one")[[*apart.columns, "photos"]]
 
 
 def eligibility_table(

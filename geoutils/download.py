@@ -200,7 +200,7 @@ def _check_sum(path: Path, checksum: str | None) -> None:
     if not algorithm:
         return
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected.lower():
-        what = f"its {algorithm} is {found}, expected {expected}"
+        digest = hashlib.file_digest(file, algorithm).hexdigest()
+    if digest != expected.lower():
+        what = f"its {algorithm} is {digest}, expected {expected}"
         raise ValueError(f"{path} is damaged or another version: {what}; remove it and try again")

@@ -88,11 +88,11 @@ def extract(
     loader = engine.prepare(photo_loader(dataset, missing, batch_size=batch_size, workers=workers))
     bar = tqdm(total=len(photos), initial=len(photos) - len(missing), unit="photo", desc=f"features {backbone.name}")
     for batch in loader:
-        found = embed(network, batch["pixels"], dtype=dtype).cpu().numpy()
-        if not np.isfinite(found).all():
+        rows_of_batch = embed(network, batch["pixels"], dtype=dtype).cpu().numpy()
+        if not np.isfinite(rows_of_batch).all():
             raise ValueError(f"{backbone.name} gave features that are not finite: use precision='fp32'")
-        rows[batch["index"].cpu().numpy()] = found
-        bar.update(len(found) * engine.num_processes)
+        rows[batch["index"].cpu().numpy()] = rows_of_batch
+        bar.update(len(rows_of_batch) * engine.num_processes)
     bar.close()
     rows.flush()
     engine.wait_for_everyone()
@@ -107,6 +107,30 @@ def extract(
         write_json(folder / "key.json", described)  # last: it says that the store is whole
     engine.wait_for_everyone()
     return open_store(folder, photos)
+
+
+def open_stores(run_dir: Path, sample: pd.DataFrame) -> list[Features]:
+    """Open the stores that notebook 04 listed, in its order."""
+    names = read_json(Path(run_dir) / "features.json")
+    return [open_store(Path(run_dir) / "features" / name, sample) for name in names]
+
+
+def network_of(run_dir: Path, name: str | None = None) -> dict[str, Any]:
+    """Return what notebook 04 said of a network, as arguments of `backbones.load`.
+
+    Args:
+        name: a network; None: the last one of notebook 04. One that is not among them has its default weights.
+
+    Raises:
+        FileNotFoundError: if none is named and notebook 04 has not run.
+    """
+    listed = Path(run_dir) / "features.json"
+    if name is None and not listed.exists():
+        raise FileNotFoundError(f"{listed} is not there: run 04_features first, or name a backbone")
+    stores = read_json(listed) if listed.exists() else []
+    keys = [read_json(Path(run_dir) / "features" / store / "key.json") for store in stores]
+    networks = [key["made_with"] for key in keys if name in (None, key["backbone"])]
+    return networks[-1] if networks else {"name": name, "weights_from": "default"}
 
 
 def open_store(folder: Path, photos: pd.DataFrame) -> Features:
@@ -142,15 +166,15 @@ def _rows_on_disk(path: Path, shape: tuple[int, int], engine: Accelerator) -> np
 def _unfinished(rows: np.ndarray) -> np.ndarray:
     """Return the numbers of the rows that hold a NaN, int64 (m,), a block of rows at a time."""
     blocks = ((start, rows[start : start + SCAN_ROWS]) for start in range(0, len(rows), SCAN_ROWS))
-    found = [start + np.flatnonzero(np.isnan(block).any(axis=1)) for start, block in blocks]
-    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+    numbers = [start + np.flatnonzero(np.isnan(block).any(axis=1)) for start, block in blocks]
+    return np.concatenate([np.empty(0, dtype=np.int64), *numbers])
 
 
 def _spot_check(features: Features, network: torch.nn.Module, dataset: PhotoDataset, dtype: torch.dtype) -> None:
     """Recompute a few rows spread over the store and compare."""
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, SPOT_CHECKS).astype(int))
-    pixels = torch.stack([dataset[i]["pixels"] for i in chosen])
-    again, stored = embed(network, pixels, dtype=dtype).cpu().numpy(), features.rows[chosen]
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, SPOT_CHECKS).astype(int))
+    pixels = torch.stack([dataset[i]["pixels"] for i in numbers])
+    again, stored = embed(network, pixels, dtype=dtype).cpu().numpy(), features.rows[numbers]
     error = np.linalg.norm(again - stored, axis=1) / np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
     if (error > TOLERANCE[dtype]).any():
         raise ValueError(

@@ -98,8 +98,8 @@ def check_photos(paths: pd.Series) -> pd.Series:
     """
     with ThreadPool() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow remarks on odd EXIF, which is no fault of the pixels
-        found = pool.imap(_fault, paths, chunksize=16)
-        reasons = list(tqdm(found, total=len(paths), desc="checking photos", unit="photo", delay=2))
+        faults = pool.imap(_fault, paths, chunksize=16)
+        reasons = list(tqdm(faults, total=len(paths), desc="checking photos", unit="photo", delay=2))
     return pd.Series(reasons, paths.index, dtype="str")
 
 

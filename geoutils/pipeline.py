@@ -5,10 +5,11 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import papermill
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from geoutils.artifacts import ROOT, content_key, file_sha256, read_json, under_root, write_json
 from geoutils.views.pages import export_html
@@ -21,23 +22,54 @@ PATHS = ("photos", "image_root", "boundaries", "photo")  # parameters whose valu
 OUTPUT_FOLDERS = ("predictions", "results", "figures", "maps", "ledger", "notebooks")
 
 
-class Step(NamedTuple):
+class _Part(BaseModel):
+    """A part of a profile's file. A key that means nothing is an error; one without a value counts as left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, content: Any) -> Any:
+        return {k: v for k, v in content.items() if v is not None} if isinstance(content, dict) else content
+
+
+class Step(_Part):
     """One notebook of a profile: the `notebook` run, the `name` of its output, its `parameters`."""
 
     notebook: str
+    name: str = Field(default_factory=lambda step: step.get("notebook", ""))
+    parameters: dict[str, Any] = {}
+
+
+class Requirements(_Part):
+    """What must be there before any work: `weights` of these networks, and `files`, each a STEP.PARAMETER that holds
+    the path, with a hint on how to get it."""
+
+    files: dict[str, str] = {}
+    weights: list[str] = []
+
+
+class Profile(_Part):
+    """A named experiment: its `steps` in order (`notebooks` in the file), what it `requires`, the hours that a cell may
+    take, and `run_dir`, the folder of the run, which `read_profile` sets."""
+
     name: str
-    parameters: dict[str, Any]
+    steps: list[Step] = Field(alias="notebooks", min_length=1)
+    requires: Requirements = Requirements()
+    timeout_hours: PositiveFloat = CELL_TIMEOUT_HOURS
+    _run_dir: Path
 
+    @property
+    def run_dir(self) -> Path:
+        return self._run_dir
 
-class Profile(NamedTuple):
-    """A named experiment: its `steps` in order, the run folder that it writes by default, and what it `requires`:
-    `files`, a hint by STEP.PARAMETER that holds the path, and the names of `weights`. A cell may take `timeout_s`."""
-
-    name: str
-    steps: list[Step]
-    run_dir: Path
-    requires: Mapping[str, Any]
-    timeout_s: int
+    @field_validator("steps")
+    @classmethod
+    def _refuse_doubles(cls, steps: list[Step]) -> list[Step]:
+        names = [step.name for step in steps]
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"several steps are called {doubles}; give each its own `name`")
+        return steps
 
 
 class NotebookError(RuntimeError):
@@ -54,39 +86,39 @@ def read_profile(path: Path, *, settings: Sequence[str] = (), run_dir: Path | No
         run_dir: the folder to write; by default runs/<profile name> under the repository's root.
 
     Raises:
+        FileNotFoundError: if there is no such file, naming those that there are.
         ValueError: for a notebook or parameter that does not exist, naming those that do; for what is no profile.
     """
-    path = Path(path)
+    profile = _load(Path(path))
+    for setting in settings:
+        _apply(setting, {step.name: step.parameters for step in profile.steps})
+    for step in profile.steps:
+        _refuse_unknown(step)
+    usual = ROOT / "runs" / profile.name
+    profile._run_dir = Path(run_dir or usual).resolve()
+    if profile.run_dir in (ROOT, *ROOT.parents):
+        raise ValueError(f"{profile.run_dir} holds the repository: a run needs a folder of its own, such as {usual}")
+    return profile
+
+
+def _load(path: Path) -> Profile:
     if not path.exists():
-        known = sorted(p.as_posix() for p in path.parent.glob("*.yaml")) or "no profiles there"
-        raise FileNotFoundError(f"no profile {path}; found {known}")
+        profiles = sorted(p.as_posix() for p in path.parent.glob("*.yaml")) or "no profiles there"
+        raise FileNotFoundError(f"no profile {path}; found {profiles}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
-    if not isinstance(content, dict) or not {"name", "notebooks"} <= set(content):
-        raise ValueError(f"{path} needs `name` and `notebooks`, as profiles/sample.yaml has them")
-    steps = [
-        Step(entry["notebook"], entry.get("name", entry["notebook"]), dict(entry.get("parameters") or {}))
-        for entry in content["notebooks"]
-    ]
-    names = [step.name for step in steps]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: several steps are called {doubled}; give each its own `name`")
-    for setting in settings:
-        match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", setting, re.DOTALL)
-        if not match or match[1] not in names:
-            raise ValueError(f"--set takes STEP.PARAMETER=VALUE with STEP one of {names}, found {setting!r}")
-        value = match[3] if match[2] in PATHS else yaml.safe_load(match[3])
-        steps[names.index(match[1])].parameters[match[2]] = value
-    usual = ROOT / "runs" / content["name"]
-    folder = Path(run_dir or usual).resolve()
-    if folder in (ROOT, *ROOT.parents):
-        raise ValueError(f"{folder} holds the repository: a run needs a folder of its own, such as {usual}")
-    for step in steps:
-        _refuse_unknown(step)
-    timeout_s = int(3_600 * content.get("timeout_hours", CELL_TIMEOUT_HOURS))
-    return Profile(content["name"], steps, folder, content.get("requires") or {}, timeout_s)
+    except ValidationError as error:
+        raise ValueError(f"{path} is no profile such as profiles/sample.yaml: {error}") from error
+
+
+def _apply(setting: str, parameters: Mapping[str, dict[str, Any]]) -> None:
+    """Put a setting of the command line, "STEP.PARAMETER=VALUE", among the parameters of its step."""
+    match = re.fullmatch(r"([^.=]+)\.([^.=]+)=(.*)", setting, re.DOTALL)
+    if not match or match[1] not in parameters:
+        raise ValueError(f"--set takes STEP.PARAMETER=VALUE with STEP one of {[*parameters]}, found {setting!r}")
+    parameters[match[1]][match[2]] = match[3] if match[2] in PATHS else yaml.safe_load(match[3])
 
 
 def run(profile: Profile) -> Path:
@@ -107,33 +139,33 @@ def run(profile: Profile) -> Path:
     state = read_json(state_path) if state_path.exists() else {}
     keys, key = {}, content_key([_package_files(), _inputs(profile)])
     for step in profile.steps:
-        key = content_key([key, step, file_sha256(_source(step))])
+        key = content_key([key, step.model_dump(), file_sha256(_source(step))])
         keys[step.name] = key
-    done = {} if state.get("complete") else state.get("done", {})
-    if state and done.get(profile.steps[0].name) != keys[profile.steps[0].name]:
+    finished = {} if state.get("complete") else state.get("done", {})  # the keys of the steps that need not run again
+    if state and finished.get(profile.steps[0].name) != keys[profile.steps[0].name]:
         (profile.run_dir / "index.html").unlink(missing_ok=True)
         for folder in OUTPUT_FOLDERS:
             shutil.rmtree(profile.run_dir / folder, ignore_errors=True)
     for number, step in enumerate(profile.steps, start=1):
         title = f"[{number}/{len(profile.steps)}] {step.name}"
-        if done.get(step.name) == keys[step.name]:
+        if finished.get(step.name) == keys[step.name]:
             print(f"{title}: done before", flush=True)
             continue
         print(f"{title} ...", flush=True)
-        started = time.perf_counter()
-        _execute(step, profile.run_dir, profile.timeout_s)
-        done[step.name] = keys[step.name]
-        write_json(state_path, {"complete": False, "done": done})
-        print(f"{title}: {time.perf_counter() - started:.0f} s", flush=True)
+        start = time.perf_counter()
+        _execute(step, profile.run_dir, timeout_s=int(3_600 * profile.timeout_hours))
+        finished[step.name] = keys[step.name]
+        write_json(state_path, {"complete": False, "done": finished})
+        print(f"{title}: {time.perf_counter() - start:.0f} s", flush=True)
     page = write_report(profile.run_dir, [step.name for step in profile.steps])
-    write_json(state_path, {"complete": True, "done": done})
+    write_json(state_path, {"complete": True, "done": finished})
     return page
 
 
 def _inputs(profile: Profile) -> list[tuple[str, int, int]]:
     """Return name, size and time of what the path parameters name, so that photos that were added are read."""
-    given = [step.parameters[name] for step in profile.steps for name in PATHS if step.parameters.get(name)]
-    paths = [under_root(path) for path in given]
+    values = [step.parameters[name] for step in profile.steps for name in PATHS if step.parameters.get(name)]
+    paths = [under_root(path) for path in values]
     files = [file for path in paths for file in ([path, *path.glob("*")] if path.is_dir() else [path])]
     return sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists())
 
@@ -145,20 +177,21 @@ def _source(step: Step) -> Path:
 def _refuse_unknown(step: Step) -> None:
     """Refuse parameters that a notebook does not have: papermill would only log a warning."""
     if not _source(step).exists():
-        there = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-        raise ValueError(f"no notebook {step.notebook!r}; there are {there}")
-    known = set(papermill.inspect_notebook(str(_source(step))))
-    if unknown := sorted(set(step.parameters) - known):
-        raise ValueError(f"notebook {step.notebook} has no parameter {unknown}; it has {sorted(known)}")
+        notebooks = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+        raise ValueError(f"no notebook {step.notebook!r}; there are {notebooks}")
+    parameters = set(papermill.inspect_notebook(str(_source(step))))
+    if unknown := sorted(set(step.parameters) - parameters):
+        raise ValueError(f"notebook {step.notebook} has no parameter {unknown}; it has {sorted(parameters)}")
 
 
 def _require(profile: Profile) -> None:
+    """Refuse to start while files or weights that the profile requires are missing, with a hint for each."""
     parameters, missing = {step.name: step.parameters for step in profile.steps}, []
-    for place, hint in profile.requires.get("files", {}).items():
+    for place, hint in profile.requires.files.items():
         step, _, parameter = place.partition(".")
         if not (path := under_root(parameters[step][parameter])).exists():
             missing.append(f"{path} is not there: {hint}; for another path: --set {place}=PATH")
-    for name in profile.requires.get("weights", ()):
+    for name in profile.requires.weights:
         from geoutils.networks import weights
 
         try:
@@ -175,7 +208,7 @@ def _package_files() -> Mapping[str, str]:
     return {file.relative_to(PACKAGE).as_posix(): file_sha256(file) for file in files}
 
 
-def _execute(step: Step, run_dir: Path, timeout_s: int) -> None:
+def _execute(step: Step, run_dir: Path, *, timeout_s: int) -> None:
     executed = run_dir / "notebooks" / f"{step.name}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
     failed = None

@@ -1,12 +1,13 @@
 """In which city were these photos taken? A finished run's method, on photos of anyone's own. Cities only, never a
 finer position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from geoutils import features, tables
 from geoutils.evaluation import confidence, findings
@@ -17,6 +18,7 @@ from geoutils.networks import backbones
 NONE_OF_THESE = "none of these"
 # splits, that first which asks about photographers never seen
 PROTOCOL_PREFERENCE = ("user", "given", "photo")
+CHECKED_PHOTOS, SAME_ANSWERS = 100, 0.9  # photos of the run that a classifier fitted anew must predict as before
 TARGET_PRECISION = 0.8  # of the photos that a city is named for, the share that must be right on validation photos
 
 
@@ -29,7 +31,7 @@ class Predictor(NamedTuple):
     """
 
     backbone: backbones.Backbone
-    model: frozen.Classifier | None
+    model: Pipeline | None
     cities: pd.DataFrame
     threshold: float
     sidecar: dict[str, Any]
@@ -39,30 +41,33 @@ class Predictor(NamedTuple):
         if self.model is None:
             scores = finetuning.predict_logits(self.backbone, paths)
         else:
-            scores = self.model.decision_function(features.embed_photos(self.backbone, paths))
+            scores = frozen.score(self.model, features.embed_photos(self.backbone, paths))
         return predictions.softmax(scores, self.sidecar["temperature"])
 
 
 def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic: bool = False) -> Predictor:
-    """Load a method of a finished run: a fine-tuned network, or kNN or SVM on frozen features.
+    """Load a method of a finished run: a fine-tuned network, or a classifier on frozen features.
 
     Args:
-        method: a name under `predictions/`, such as "svm-efficientnet_lite0-photo"; None: the one that validates best
-            on photographers it has not seen, where there is such a split.
+        method: the name of a file under `predictions/`; None: of those that can answer the one that validates best on
+            photographers it has not seen, where there is such a split.
         allow_synthetic: take a method that learnt from made-up photos, whose answers about real ones mean nothing.
 
     Raises:
-        FileNotFoundError: if the run has no predictions. ValueError: for an unknown method, or a made-up world.
+        FileNotFoundError: if the run has no method that can answer.
+        ValueError: for a method that is unknown or can't answer, or a made-up world.
     """
     run_dir = Path(run_dir)
-    found = tables.read_predictions(run_dir / "predictions")
-    usable = {name: both for name, both in found.items() if both[1]["kind"] != "none"}
-    if not usable:
+    files = tables.read_predictions(run_dir / "predictions")
+    answering = {name: file for name, file in files.items() if not refusal(run_dir, name, file[1])}
+    if method in files and method not in answering:
+        raise ValueError(refusal(run_dir, method, files[method][1]))
+    if not answering:
         raise FileNotFoundError(f"{run_dir} holds no trained method; `deep-im2gps run PROFILE` makes one")
-    name = method or findings.best_method(usable, PROTOCOL_PREFERENCE)
-    if name not in usable:
-        raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(usable)}")
-    table, sidecar = usable[name]
+    name = method or findings.best_method(answering, PROTOCOL_PREFERENCE)
+    if name not in answering:
+        raise ValueError(f"{run_dir} has no method {name!r}; it has {sorted(answering)}")
+    table, sidecar = answering[name]
     if tables.made_up(sidecar["origin"]) and not allow_synthetic:
         raise ValueError(
             f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
@@ -72,9 +77,27 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
     if sidecar["kind"] == "network":
         backbone, model = finetuning.load_model(run_dir / "models" / name)[0], None
     else:
-        backbone, model = _fit_anew(run_dir, sidecar)
+        backbone, model = _fit_anew(run_dir, name, table, sidecar)
     threshold = confidence.confidence_threshold(table, TARGET_PRECISION)
     return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **sidecar})
+
+
+def refusal(run_dir: Path, name: str, sidecar: Mapping[str, Any]) -> str | None:
+    """Say in a sentence why the method of a predictions file can't answer for new photos; None if it can."""
+    said = f"{name} can't answer for new photos: "
+    match sidecar["kind"]:
+        case "none":
+            return f"{said}it learnt nothing. Take another method"
+        case "network":
+            model = Path(run_dir) / "models" / name / "model.json"
+            return None if model.exists() else f"{said}{model.parent} holds no finished model. Run 06_finetune again"
+    if sidecar["method"] not in frozen.CLASSIFIERS:
+        there = ", ".join(frozen.CLASSIFIERS)
+        return f"{said}no classifier is called {sidecar['method']!r}, there are {there}. See geoutils.methods.frozen"
+    needed = ("preprocess", "store", *frozen.CLASSIFIERS[sidecar["method"]].grid)
+    if missing := [key for key in needed if key not in sidecar["settings"]]:
+        return f"{said}its sidecar does not say {', '.join(missing)}. Run 05_knn_svm again"
+    return None
 
 
 def name_cities(predictor: Predictor, paths: Sequence[Path], *, min_confidence: float | None = None) -> pd.DataFrame:
@@ -131,15 +154,24 @@ def _files(paths: Sequence[Path]) -> pd.Series:
     return pd.Series(files, dtype="str")
 
 
-def _fit_anew(run_dir: Path, sidecar: dict[str, Any]) -> tuple[backbones.Backbone, frozen.Classifier]:
-    """Fit a classifier anew on the very features that it learnt from, in seconds; return their network and it."""
-    sample = tables.read_table(run_dir / "sample.parquet", "sample")
-    settings = sidecar["settings"]
-    if "store" not in settings:
+def _fit_anew(
+    run_dir: Path, name: str, table: pd.DataFrame, sidecar: dict[str, Any]
+) -> tuple[backbones.Backbone, Pipeline]:
+    """Return the network whose features a classifier learnt from, and the classifier, fitted anew on them in seconds.
+
+    Raises:
+        ValueError: if it does not predict the run's photos as it did then.
+    """
+    sample, protocol = tables.read_table(run_dir / "sample.parquet", "sample"), sidecar["protocol"]
+    store = features.open_store(run_dir / "features" / sidecar["settings"]["store"], sample)
+    model = frozen.build(sidecar["method"], sidecar["settings"], seed=sidecar.get("seed", 0))
+    model = frozen.fit(model, sample, store.rows, protocol)
+    before = table.head(CHECKED_PHOTOS)
+    rows = pd.Index(sample["photo_id"]).get_indexer(before["photo_id"])
+    now = model.classes_[frozen.score(model, store.rows[rows]).argmax(axis=1)]
+    if (same := int((now == before["predicted"]).sum())) < SAME_ANSWERS * len(before):
         raise ValueError(
-            f"the predictions of {sidecar['method']} on {sidecar['backbone']} in {run_dir} do not say which features "
-            "they come from: run notebook 05_knn_svm again"
+            f"{name}, fitted anew, predicts {same} of {len(before)} photos as it did: its code or the sample has "
+            "changed since. Run 05_knn_svm again"
         )
-    store = features.open_store(run_dir / "features" / settings["store"], sample)
-    model = frozen.fit(frozen.build(sidecar["method"], settings), sample, store.rows, sidecar["protocol"])
     return backbones.load(**store.key["made_with"]), model

@@ -88,21 +88,21 @@ def draw_sample(
     Raises:
         ValueError: if a protocol is asked for that the table does not allow, no photo is left, or one has no image.
     """
-    kept = photos[photos["city_id"].isin(cities["city_id"])]
-    if absent := int(kept["path"].isna().sum()):
-        raise ValueError(f"{absent:,} of {len(kept):,} photos have no image: give image_root in notebook 01")
-    labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(kept))
+    candidates = photos[photos["city_id"].isin(cities["city_id"])]
+    if absent := int(candidates["path"].isna().sum()):
+        raise ValueError(f"{absent:,} of {len(candidates):,} photos have no image: give image_root in notebook 01")
+    labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(candidates))
     ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
-    asked = PROTOCOLS if protocols is None else protocols
-    protocols = available_protocols(kept, protocols, **splitting)
-    drawn = draw(kept, protocols, per_city=per_city, **splitting)
-    if drawn.empty:
+    names = PROTOCOLS if protocols is None else protocols
+    protocols = available_protocols(candidates, protocols, **splitting)
+    rows = draw(candidates, protocols, per_city=per_city, **splitting)
+    if rows.empty:
         raise ValueError("no photo is left to sample: lower min_photos, widen radius_km, or give more photos")
-    ledger.append(ledger_row("drawn under some protocol", qualifying, len(drawn), "beyond the number a city and split"))
-    drawn = drawn.assign(city=drawn["city_id"].map(cities.set_index("city_id")["city"]))
-    table = conform(drawn.astype({"city_id": "int64"}), "sample")
+    ledger.append(ledger_row("drawn under some protocol", qualifying, len(rows), "beyond the number a city and split"))
+    rows = rows.assign(city=rows["city_id"].map(cities.set_index("city_id")["city"]))
+    table = conform(rows.astype({"city_id": "int64"}), "sample")
     short = [_shortfalls(table, protocol, per_city) for protocol in drawn_protocols(table)]
-    return Sample(table, ledger, pd.concat(short, ignore_index=True), [p for p in asked if p not in protocols])
+    return Sample(table, ledger, pd.concat(short, ignore_index=True), [p for p in names if p not in protocols])
 
 
 def split_counts(sample: pd.DataFrame, protocol: str) -> pd.DataFrame:

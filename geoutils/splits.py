@@ -157,13 +157,13 @@ def available_protocols(
     Raises:
         ValueError: if one is wanted that leaves fewer, or none leaves enough.
     """
-    asked = wanted if wanted is not None else PROTOCOLS if among is None else among
-    both = {protocol: _cities_with_both_sides(photos, protocol, **splitting) for protocol in asked}
+    names = wanted if wanted is not None else PROTOCOLS if among is None else among
+    both = {protocol: _cities_with_both_sides(photos, protocol, **splitting) for protocol in names}
     refused = [protocol for protocol in both if both[protocol] < 2]
     if refused and (wanted is not None or len(refused) == len(both)):
-        found = ", ".join(f"{name!r} leaves {both[name]} ({PROTOCOLS[name].needs}?)" for name in refused)
+        counts = ", ".join(f"{name!r} leaves {both[name]} ({PROTOCOLS[name].needs}?)" for name in refused)
         raise ValueError(
-            f"protocols need cities with both train and test photos, and two are needed: {found}; ask for other "
+            f"protocols need cities with both train and test photos, and two are needed: {counts}; ask for other "
             "protocols, or give more photos, a lower min_photos or another seed"
         )
     return [protocol for protocol in both if protocol not in refused]
@@ -175,9 +175,9 @@ def shared_users(sample: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns protocol, photos_test (of known photographers), photos_shared; empty where none is known.
     """
-    rows, known = [], sample[sample["user_id"].notna()]
+    rows, photos = [], sample[sample["user_id"].notna()]
     for protocol in drawn_protocols(sample):
-        test, train = (known.loc[known[f"split_{protocol}"] == side, "user_id"] for side in ("test", "train"))
+        test, train = (photos.loc[photos[f"split_{protocol}"] == side, "user_id"] for side in ("test", "train"))
         if len(test):
             rows.append((protocol, len(test), int(test.isin(train).sum())))
     return pd.DataFrame(rows, columns=["protocol", "photos_test", "photos_shared"])

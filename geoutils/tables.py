@@ -141,7 +141,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def predictions_name(method: str, backbone: str, protocol: str) -> str:
-    """Return the name of a predictions file, such as "svm-efficientnet_lite0-photo"."""
+    """Return the name of a predictions file: METHOD-BACKBONE-PROTOCOL."""
     return "-".join(part.replace("/", "_") for part in (method, backbone, protocol))
 
 

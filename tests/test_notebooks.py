@@ -22,7 +22,8 @@ def code(path: Path) -> list[str]:
 
 
 def lines(cell: str) -> int:
-    return sum(bool(line.strip()) for line in cell.splitlines())
+    """Count lines of code: no blank line, no comment."""
+    return sum(bool(line.strip()) and not line.startswith("#") for line in cell.splitlines())
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -31,6 +32,8 @@ def test_notebooks_are_thin_and_clean(path):
     assert sum(map(lines, cells)) <= 60
     assert max(map(lines, cells)) <= 15
     assert not any(re.search(r"^\s*(def|class) ", cell, re.MULTILINE) for cell in cells)
+    assert not any(re.search(r"display\(.*save\(\w+\.\w+\(", cell) for cell in cells)  # three calls in one
+    assert all(cell.startswith("# ") for cell in cells[2:])  # after parameters and imports each says what it does
     assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in notebook["cells"])
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in notebook["cells"]) == 1
     text = " ".join(cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown")

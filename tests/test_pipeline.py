@@ -97,11 +97,29 @@ def test_the_repository_is_no_run_folder():
         pipeline.read_profile(ROOT / "profiles/sample.yaml", run_dir=ROOT)
 
 
-@pytest.mark.parametrize("text", ["name: [", "- 1", "name: x"])
-def test_what_is_no_profile_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "is no YAML"),
+        ("- 1", "list"),
+        ("name: x", "notebooks\n  Field required"),
+        ("name: x\nnotebooks: []", "at least 1 item"),
+        ("name: x\nnotebooks: [{notebook: 01_a, paramters: {}}]", "notebooks.0.paramters"),
+        ("name: x\nnotebooks: [{notebook: 01_a}]\nrequires: {file: {}}", "requires.file"),
+        ("name: x\nnotebooks: [{notebook: 01_a}]\ntimeout_hours: 0", "timeout_hours\n.*greater than 0"),
+        ("name: x\nnotebooks: [{notebook: 01_a}]\nrun_dir: y", "run_dir"),
+        ("name: x\nnotebooks: [{notebook: 01_a}, {notebook: 01_a}]", r"several steps are called \['01_a'\]"),
+    ],
+)
+def test_what_is_no_profile_is_refused_with_its_name(tmp_path, text, words):
     (tmp_path / "p.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"YAML|needs"):
+    with pytest.raises(ValueError, match=rf"(?s)p\.yaml is no .*{words}|p\.yaml {words}"):
         pipeline.read_profile(tmp_path / "p.yaml")
+
+
+def test_a_key_without_a_value_counts_as_left_out(profile, tmp_path):
+    (tmp_path / "p.yaml").write_text("name: p\nnotebooks: [{notebook: 01_a, parameters: }]\nrequires:\n")
+    assert profile().steps == [pipeline.Step(notebook="01_a", name="01_a", parameters={})]
 
 
 @pytest.mark.parametrize("path", ["2019", "2019-07-21", "no", "a #1/x", "~"])

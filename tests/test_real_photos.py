@@ -42,7 +42,7 @@ def test_frozen_features_know_landmarks_but_not_cities(labelled, chosen, tmp_pat
     sample = sampling.draw_sample(part, chosen, protocols=["given", "place"], block_degrees=0.005).table
     store = features.extract(sample, backbones.load("efficientnet_lite0", size=128), tmp_path)
     for protocol in ("given", "place"):
-        frozen.tune_and_predict(sample, store, protocol, tmp_path / "p", methods=["svm"], scalings=["normalised"])
+        frozen.tune_and_predict(sample, store, protocol, tmp_path / "p", methods=["svm"])
     table = accuracy.table1(tables.read_predictions(tmp_path / "p"), sample).set_index("protocol")
     assert 0.80 <= table.loc["given", "accuracy"] <= 0.99
     assert table.loc["place", "accuracy"] <= 0.45

@@ -44,8 +44,9 @@ def table1(predictions: Mapping[str, tuple[pd.DataFrame, dict]], sample: pd.Data
     for name, (table, sidecar) in predictions.items():
         test = _matched(table, sample, sidecar["protocol"], name)
         grouped = test["user_id"].notna().mean() > 0.5  # a few known photographers say nothing of the others
-        found = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
-        row = {key: sidecar[key] for key in _SIDECAR} | dict(zip(["accuracy", "ci_low", "ci_high"], found, strict=True))
+        interval = accuracy_interval(test["predicted"] == test["city_id"], test["user_id"] if grouped else None)
+        row = {key: sidecar[key] for key in _SIDECAR}
+        row |= dict(zip(["accuracy", "ci_low", "ci_high"], interval, strict=True))
         among = [city in best for city, best in zip(test["city_id"], test["top5"], strict=True)]
         row |= {"n_test": len(test), "paper": _paper(row), "top5": np.mean(among), "origin": origin(sample)}
         rows.append(row | {"interval": "by user" if grouped else "photos assumed independent", "name": name})

@@ -23,8 +23,8 @@ def best_method(predictions: Predictions, preferred: Sequence[str] = PROTOCOL_OR
     Raises:
         ValueError: if no file of the protocol has validation photos.
     """
-    learnt = {name: found for name, found in predictions.items() if found[1]["kind"] != "none"}
-    learnt = {name: found for name, found in learnt.items() if found[1]["weights"] != "random"} or learnt
+    learnt = {name: file for name, file in predictions.items() if file[1]["kind"] != "none"}
+    learnt = {name: file for name, file in learnt.items() if file[1]["weights"] != "random"} or learnt
     present = {sidecar["protocol"] for _, sidecar in learnt.values()}
     protocol = next((p for p in (*preferred, *sorted(present)) if p in present), None)
     scores = {
@@ -35,6 +35,38 @@ def best_method(predictions: Predictions, preferred: Sequence[str] = PROTOCOL_OR
     if not scores:
         raise ValueError(f"no predictions that learnt have validation photos, split by {protocol}: {[*predictions]}")
     return max(scores, key=scores.get)
+
+
+def name_of(sidecar: Mapping[str, Any]) -> str:
+    """Name a predictions file for people, such as "kNN on efficientnet_lite0 (split by photo)"."""
+    return f"{sidecar['title']} on {sidecar['backbone']} (split by {sidecar['protocol']})"
+
+
+def frozen_rival(predictions: Predictions, backbone: str, protocol: str) -> str | None:
+    """Name the classifier that validates best on the frozen features of a backbone; None where there is none."""
+    same = {"kind": "frozen", "backbone": backbone, "protocol": protocol}
+    rivals = {name: file for name, file in predictions.items() if same.items() <= file[1].items()}
+    return best_method(rivals) if any((table["split"] == "val").any() for table, _ in rivals.values()) else None
+
+
+def describe_search(trials: pd.DataFrame) -> list[str]:
+    """Say in a sentence a classifier what its search on validation photos found.
+
+    Args:
+        trials: columns title, preprocess, accuracy and settings (a dict), one row a setting that was tried.
+    """
+    sentences = []
+    for title, own in trials.groupby("title", sort=False):
+        best = own.loc[own["accuracy"].idxmax()]
+        settings = [f"{name} = {value}" for name, value in best["settings"].items() if name != "preprocess"]
+        chosen = ", ".join([f"{best['preprocess']} features", *settings])
+        by_scaling = own.groupby("preprocess", sort=False)["accuracy"].max()
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in by_scaling.items())
+        sentences.append(
+            f"{title}: {own['accuracy'].min():.1%} to {best['accuracy']:.1%} of the validation photos, as the settings "
+            f"are; best with {chosen}. The best of each treatment: {shares}."
+        )
+    return sentences
 
 
 def describe_table1(table1: pd.DataFrame, name: str, *, cities: int, oracle: float | None = None) -> list[str]:
@@ -81,13 +113,13 @@ def describe_rivals(predictions: Predictions, name: str) -> str:
         return (
             "No other method of this split has validation photos to be chosen by: there is nothing to compare it with."
         )
-    other = best_method(rivals)
-    found = intervals.mcnemar(predictions[name][0], predictions[other][0])
-    verdict = "more than chance would do" if found["p_value"] < 0.05 else "no more than chance may do"
+    (table, sidecar), (other, told) = predictions[name], rivals[best_method(rivals)]
+    test = intervals.mcnemar(table, other)
+    verdict = "more than chance would do" if test["p_value"] < 0.05 else "no more than chance may do"
     return (
-        f"Beside {other}, which validates best of the others: {found['only_a']} photos are right by {name} alone, "
-        f"{found['only_b']} by the other alone (p = {found['p_value']:.2g}, photos taken as independent): they differ "
-        f"by {verdict}."
+        f"Beside {told['title']} on {told['backbone']}, which validates best of the others: {test['only_a']} photos "
+        f"are right by {sidecar['title']} on {sidecar['backbone']} alone, {test['only_b']} by the other alone "
+        f"(p = {test['p_value']:.2g}, photos taken as independent): they differ by {verdict}."
     )
 
 
@@ -99,7 +131,7 @@ def describe_gap(table1: pd.DataFrame, name: str) -> str:
         return "This method was tried under one split only: what a random split gives away can't be told."
     worst = same.loc[same["accuracy"].idxmin()]
     if worst["name"] == name:
-        return f"{name} does no worse under any other split."
+        return f"{row['title']} on {row['backbone']} does no worse under any other split."
     return (
         f"Split by {worst['protocol']}, the same method keeps {worst['accuracy'] / max(row['accuracy'], 1e-9):.0%} "
         f"of what it reaches split by {row['protocol']} ({worst['accuracy']:.1%} of {row['accuracy']:.1%})."
@@ -108,14 +140,14 @@ def describe_gap(table1: pd.DataFrame, name: str) -> str:
 
 def describe_cities(scores: pd.DataFrame) -> str:
     """Say which cities a method knows best and worst, among those with enough test photos for a claim."""
-    known = scores[scores["enough"]]
-    if known.empty:
+    claimed = scores[scores["enough"]]
+    if claimed.empty:
         return f"No city has the {tables.MIN_TEST_PHOTOS} test photos that a claim about it needs."
     best, worst = (
-        known.loc[known["accuracy"] == value] for value in (known["accuracy"].max(), known["accuracy"].min())
+        claimed.loc[claimed["accuracy"] == value] for value in (claimed["accuracy"].max(), claimed["accuracy"].min())
     )
     ends = [f"{', '.join(rows['city'][:4])} ({rows['accuracy'].iloc[0]:.0%})" for rows in (best, worst)]
-    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(known)} of {len(scores)} cities have enough test photos."
+    return f"Best known: {ends[0]}. Least: {ends[1]}. {len(claimed)} of {len(scores)} cities have enough test photos."
 
 
 def describe_mistakes(counts: pd.DataFrame) -> str:
@@ -123,10 +155,10 @@ def describe_mistakes(counts: pd.DataFrame) -> str:
     wrong = counts.where(~np.eye(len(counts), dtype=bool), 0).stack().sort_values(ascending=False)
     if not wrong.sum():
         return "No test photo is put into a wrong city."
-    (true, taken), most = wrong.index[0], int(wrong.iloc[0])
+    (true, named), most = wrong.index[0], int(wrong.iloc[0])
     half = int((wrong.cumsum() < wrong.sum() / 2).sum()) + 1
     return (
-        f"Most often {true} is taken for {taken}: {most} of {counts.loc[true].sum()} photos. Half of the "
+        f"Most often {true} is taken for {named}: {most} of {counts.loc[true].sum()} photos. Half of the "
         f"{wrong.sum():,} mistakes fall on {half} of {(wrong > 0).sum():,} pairs of cities that are mistaken at all."
     )
 
@@ -148,5 +180,5 @@ def describe_risk(curve: pd.DataFrame, calibration_error: float) -> str:
 
 def choose_focus(scores: pd.DataFrame) -> str:
     """Name the city to look at closely: the least known of those with enough test photos, else the one with most."""
-    known = scores[scores["enough"]]
-    return (known.nsmallest(1, "accuracy") if len(known) else scores.nlargest(1, "n_test"))["city"].iloc[0]
+    claimed = scores[scores["enough"]]
+    return (claimed.nsmallest(1, "accuracy") if len(claimed) else scores.nlargest(1, "n_test"))["city"].iloc[0]

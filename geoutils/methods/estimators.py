@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+SCALINGS = ("raw", "normalised", "centred")
 FLOATS = (np.float64, np.float32, np.float16)  # kept as they are; integers become the first
 
 
@@ -33,7 +34,13 @@ def scaling(name: str) -> Pipeline:
 
 
 class Scoring(ClassifierMixin, BaseEstimator):
-    """A classifier that scores every class, `decision_function`, and predicts the best-scored one."""
+    """A classifier that scores every class, `decision_function`, and predicts the best-scored one.
+
+    scalings: those of the features to choose from. backbones: the networks whose features it is for; None: any.
+    """
+
+    scalings: tuple[str, ...] = SCALINGS
+    backbones: tuple[str, ...] | None = None
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return the best-scored class a row, shape (n,); ties go to the earlier class."""

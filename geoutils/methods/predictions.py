@@ -17,6 +17,12 @@ KINDS = ("frozen", "network", "none")
 SIDECAR = ("method", "title", "kind", "backbone", "weights", "seed", "settings", "provenance")
 
 
+def rows_to_score(sample: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Return the validation and test rows of a sample, in its order and with its index, and their side as `split`."""
+    split = split_of(sample, protocol)
+    return sample.assign(split=split)[split.isin(["val", "test"])]
+
+
 def write_scores(
     folder: Path,
     sample: pd.DataFrame,
@@ -31,7 +37,7 @@ def write_scores(
 
     Args:
         folder: gets `METHOD-BACKBONE-PROTOCOL.parquet`, its scores and its sidecar.
-        scores: (n, classes) for the val and test rows of the protocol, in the sample's order.
+        scores: (n, classes), a row for each of `rows_to_score`.
         classes: city_id of each column.
         sidecar: the keys of `SIDECAR`; `title` is the method's name for people, `kind` one of `KINDS`.
         positions: (n, 2) degrees of the guesses, where the method answers with one; nan where it does not.
@@ -42,24 +48,16 @@ def write_scores(
     Raises:
         ValueError: for a protocol that was not drawn, scores that do not fit, or a sidecar that lacks a key.
     """
-    if (absent := [key for key in SIDECAR if sidecar.get(key) is None]) or sidecar["kind"] not in KINDS:
-        raise ValueError(
-            f"a sidecar needs {SIDECAR}, kind one of {KINDS}; {absent or sidecar['kind']} is missing or new"
-        )
-    split = split_of(sample, protocol)
-    asked = sample[split.isin(["val", "test"])]
-    split, city = split[asked.index].to_numpy(), asked["city_id"].to_numpy()
-    if len(scores) != len(asked):
-        raise ValueError(f"expected scores of {len(asked)} val and test photos of {protocol!r}; found {len(scores)}")
-    val = split == "val"
-    temperature = fit_temperature(scores[val], city[val], classes)
-    table = predictions_table(asked["photo_id"], city, scores, classes, split, temperature=temperature)
+    _check_sidecar(sidecar)
+    photos = rows_to_score(sample, protocol)
+    if len(scores) != len(photos):
+        raise ValueError(f"expected scores of {len(photos)} val and test photos of {protocol!r}; found {len(scores)}")
+    city_ids, split = photos["city_id"].to_numpy(), photos["split"].to_numpy()
+    temperature = fit_temperature(scores[split == "val"], city_ids[split == "val"], classes)
+    table = predictions_table(photos["photo_id"], city_ids, scores, classes, split, temperature=temperature)
     if positions is not None:
-        positions = np.asarray(positions, np.float64)
-        if positions.shape != (len(asked), 2) or (np.isnan(positions[:, 0]) != np.isnan(positions[:, 1])).any():
-            raise ValueError(f"positions are {len(asked)} rows of latitude and longitude, both or neither nan")
-        table[["latitude", "longitude"]] = positions
-    sidecar = {**sidecar, "protocol": protocol, "origin": origin(asked)}
+        table[["latitude", "longitude"]] = _checked_positions(positions, len(photos))
+    sidecar = {**sidecar, "protocol": protocol, "origin": origin(photos)}
     sidecar |= {"class_ids": np.asarray(classes).tolist(), "temperature": temperature}
     name = predictions_name(sidecar["method"], sidecar["backbone"], protocol)
     return write_predictions(table, scores, sidecar, folder, name)
@@ -99,8 +97,7 @@ def write_predictions(
     """Write `folder/name.parquet`, its scores `name.npy` and, last, its sidecar `name.json`: all count, or none.
 
     Args:
-        scores: (n, classes), rows as in the table, columns as in the sidecar's `class_ids`. They are kept as float32;
-            where rounding makes another class equal to the best, the best is kept as the next larger number.
+        scores: (n, classes), rows as in the table, columns as in the sidecar's `class_ids`; kept as float32.
 
     Returns:
         The table, checked.
@@ -110,16 +107,13 @@ def write_predictions(
     """
     checked, scores, class_ids = conform(table, "predictions"), np.asarray(scores), np.asarray(sidecar["class_ids"])
     shape = (len(checked), len(class_ids))
-    if scores.shape != shape or (class_ids[(best := scores.argmax(axis=1))] != checked["predicted"]).any():
+    if scores.shape != shape or (class_ids[scores.argmax(axis=1)] != checked["predicted"]).any():
         raise ValueError(f"{name}: expected scores of shape {shape}, best where `predicted` is; found {scores.shape}")
-    if not np.isfinite(kept := scores.astype(np.float32)).all():
-        raise ValueError(f"{name}: scores must be finite as float32")
-    tied = np.flatnonzero(kept.argmax(axis=1) != best)
-    kept[tied, best[tied]] = np.nextafter(kept[tied, best[tied]], np.float32(np.inf))
+    rounded = _rounded(scores, name)
     path = Path(folder) / f"{name}.parquet"
     with atomic_path(path) as rows, atomic_path(path.with_suffix(".npy")) as all_scores:
         checked.to_parquet(rows, index=False)
-        np.save(all_scores, kept)
+        np.save(all_scores, rounded)
         path.with_suffix(".json").unlink(missing_ok=True)  # what is killed from here on has no sidecar, old or new
     write_json(path.with_suffix(".json"), sidecar)
     return checked
@@ -144,3 +138,27 @@ def fit_temperature(scores: ArrayLike, true: ArrayLike, classes: ArrayLike) -> f
         return -special.log_softmax(scores / np.exp(log_temperature), axis=1)[np.arange(len(own)), own].mean()
 
     return float(np.exp(optimize.minimize_scalar(surprise, bounds=(-7, 7), method="bounded").x))
+
+
+def _check_sidecar(sidecar: Mapping[str, Any]) -> None:
+    if missing := [key for key in SIDECAR if sidecar.get(key) is None]:
+        raise ValueError(f"a sidecar needs {SIDECAR}; {missing} missing")
+    if sidecar["kind"] not in KINDS:
+        raise ValueError(f"the kind of a sidecar is one of {KINDS}; found {sidecar['kind']!r}")
+
+
+def _checked_positions(positions: ArrayLike, count: int) -> np.ndarray:
+    positions = np.asarray(positions, np.float64)
+    if positions.shape != (count, 2) or (np.isnan(positions[:, 0]) != np.isnan(positions[:, 1])).any():
+        raise ValueError(f"positions are {count} rows of latitude and longitude, both or neither nan")
+    return positions
+
+
+def _rounded(scores: np.ndarray, name: str) -> np.ndarray:
+    """Return scores as float32. Where that ties the best of a row with another, it becomes the next larger number."""
+    best, rounded = scores.argmax(axis=1), scores.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"{name}: scores must be finite as float32")
+    tied = np.flatnonzero(rounded.argmax(axis=1) != best)
+    rounded[tied, best[tied]] = np.nextafter(rounded[tied, best[tied]], np.float32(np.inf))
+    return rounded

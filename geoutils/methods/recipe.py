@@ -1,24 +1,27 @@
 """What a fine-tuning run is: its settings, and Caffe's recipe of rates, decay and auxiliary losses."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import nn
 
 from geoutils.networks.preprocessing import AUGMENTATIONS
 
-CHOICES = {"schedule": ("cosine", "step"), "augment": AUGMENTATIONS}
-COUNTS = ("epochs", "batch_size", "step_epochs", "checkpoint_steps")
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's two extra heads: Szegedy et al. 2015, section 5
 
+# whole numbers as they are, never true or "3"; other numbers also as text, for YAML reads 1e-3 as one
+Count = Annotated[int, Field(strict=True, ge=1)]
+CountOrZero = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
-@dataclass(frozen=True)
-class TrainingConfig:
+
+class TrainingConfig(BaseModel):
     """What a fine-tuning run is. On a CPU, equal configs, photos and processes give equal weights to the bit.
 
     sample: the sample.parquet. folder: for the checkpoint, the log and the model. size: input side, None for the
@@ -27,74 +30,57 @@ class TrainingConfig:
     trained weights; from scratch (`weights: random`) all learn alike.
 
     Raises:
-        ValueError: for a setting that makes no sense, naming it, what was found and what is allowed.
+        ValueError: for a setting that is unknown, missing or makes no sense, naming it, what was found and what is
+            allowed (pydantic's ValidationError).
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample: str
     folder: str
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
     protocol: str = "photo"
-    size: int | None = None
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float = 0.001
-    new_layer_rate: float = 10.0
-    bias_rate: float = 2.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    step_epochs: int = 10
-    gamma: float = 0.1
-    augment: str | None = "resized_crop"
-    seed: int = 0
+    size: Count | None = None
+    epochs: Count = 3
+    batch_size: Count = 32
+    learning_rate: Positive = 0.001
+    new_layer_rate: NotNegative = 10.0
+    bias_rate: NotNegative = 2.0
+    momentum: NotNegative = 0.9
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_epochs: Count = 10
+    gamma: Positive = 0.1
+    augment: Literal[AUGMENTATIONS] = "resized_crop"
+    seed: CountOrZero = 0
     precision: str = "auto"
-    workers: int | None = None
-    checkpoint_steps: int = 500
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, allowed = getattr(self, field.name), CHOICES.get(field.name)
-            if field.type is float:
-                try:
-                    object.__setattr__(self, field.name, float(value))  # YAML reads 1e-3 as a text
-                except (TypeError, ValueError):
-                    raise ValueError(f"{field.name} must be a number, found {value!r}") from None
-            elif field.name in COUNTS and not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{field.name} must be a whole number from 1, found {value!r}")
-            elif allowed and value not in allowed:
-                raise ValueError(f"{field.name} must be one of {allowed}, found {value!r}")
+    workers: CountOrZero | None = None
+    checkpoint_steps: Count = 500
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the weights: not where things lie, nor how fast they come."""
-        free = {"folder", "workers", "checkpoint_steps", "sample"}
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
+        return self.model_dump(exclude={"folder", "workers", "checkpoint_steps", "sample"})
 
 
 def read_config(path: Path) -> TrainingConfig:
     """Read a training config from YAML.
 
     Raises:
-        ValueError: for a key that is not known or a required one that is missing, or a setting that makes no sense.
+        ValueError: for a setting that is unknown, missing or makes no sense, naming the file and the setting.
     """
-    import yaml
-
-    given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(given, dict):
-        raise ValueError(f"{path}: expected lines of `name: value`, `sample` and `folder` among them; found {given!r}")
-    known = {field.name for field in dataclasses.fields(TrainingConfig)}
-    unknown, missing = sorted(set(given) - known), sorted({"sample", "folder"} - set(given))
-    if unknown or missing:
-        raise ValueError(f"{path}: unknown keys {unknown}, missing keys {missing}; known are {sorted(known)}")
-    return TrainingConfig(**given)
+    try:
+        return TrainingConfig.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {error}\nsettings are {[*TrainingConfig.model_fields]}") from None
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig, new_layers: Sequence[str]) -> list[dict[str, Any]]:
     """Group parameters by Caffe's recipe: new layers learn faster, biases twice as fast and without decay."""
-    new = tuple(f"{layer}." for layer in new_layers)
+    prefixes = tuple(f"{layer}." for layer in new_layers)
     groups = {}
     for name, parameter in network.named_parameters():
-        fast, bias = name.startswith(new), parameter.ndim == 1  # a norm's scale and shift count as biases
+        fast, bias = name.startswith(prefixes), parameter.ndim == 1  # a norm's scale and shift count as biases
         rate = (config.new_layer_rate if fast else 1.0) * (config.bias_rate if bias else 1.0)
         decay = 0.0 if bias else config.weight_decay
         group = groups.setdefault((rate, decay), {"params": [], "weight_decay": decay, "rate": rate})

@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import matplotlib.style
 import numpy as np
@@ -69,44 +69,76 @@ def one_line(name: object, longest: int = 36) -> str:
     return (line if len(line) <= longest else line[: longest - 1] + "…").replace("$", r"\$")
 
 
+class Places(NamedTuple):
+    """Where one name may stand around its circle, a row a place, in pixels; a box is left, bottom, right, top.
+
+    middle: of the name, (n, 2). box: around the name, (n, 4). line: (n, 16, 2), dots from the circle to the name. dots:
+    the boxes of these, (n, 16, 4). reach: from circle to name, points, (n,).
+    """
+
+    middle: np.ndarray
+    box: np.ndarray
+    line: np.ndarray
+    dots: np.ndarray
+    reach: np.ndarray
+
+
 def write_names(ax, points: np.ndarray, radii: np.ndarray, names: Sequence[str]) -> None:
     """Write each name once, where it can't be taken for another point's; a name that finds no such place is left out.
 
-    A place is free of circles, names and lines, and nearest to its own circle, or tied to it by a line of up to 42
-    points that crosses nothing.
+    A place is free of circles, names and lines. It is beside its own circle and nearer to it than to any other, or
+    tied to it by a line of up to 42 points that crosses nothing.
 
     Args:
         points: (n, 2), data coordinates of axes whose layout is settled; the first choose first.
         radii: (n,), of the circles around them, points (1/72 inch).
     """
-    turns = sorted(range(0, 360, 15), key=lambda turn: (turn % 90 > 0, turn % 180 > 0))  # straight ones first
-    angle = np.radians(turns)
-    ways, reach = np.tile(np.c_[np.cos(angle), np.sin(angle)], (8, 1)), np.repeat([2, 5, 12, 18, 24, 30, 36, 42], 24)
-    scale, frame = ax.figure.dpi / 72, ax.get_window_extent().extents  # pixels a point, pixels
-    at, radius = ax.transData.transform(points), scale * np.asarray(radii, dtype=float)[:, None]
+    pixel = ax.figure.dpi / 72  # a point, in pixels
+    frame, to_data = ax.get_window_extent().extents, ax.transData.inverted().transform
+    centres, radii = ax.transData.transform(points), pixel * np.asarray(radii, dtype=float)
+    occupied = np.c_[centres - radii[:, None], centres + radii[:, None]]  # boxes: of circles, then of names and lines
     style = {"ha": "center", "va": "center", "fontsize": 7.5, "in_layout": False, "zorder": 4}
     style["path_effects"] = [withStroke(linewidth=1.8, foreground="white", alpha=0.7)]
-    taken = np.c_[at - radius, at + radius]
-    for own, (here, size, name) in enumerate(zip(at, radius, names, strict=True)):
+    for own, name in enumerate(names):
         text = ax.text(0, 0, one_line(name, 24), **style)
-        half = np.array(text.get_window_extent().size) / 2 + scale
-        middle = here + ways * (size + scale * reach[:, None] + half)
-        box, ends = np.c_[middle - half, middle + half], middle - ways * half
-        gaps = np.linalg.norm((np.abs(middle[:, None] - at) - half).clip(min=0), axis=2) - radius.T
-        near = (reach < 10) & (gaps[:, own] <= gaps.min(axis=1) + scale)
-        line = np.linspace(here + ways * size, ends, 16, axis=1)  # 16 dots of each line
-        dots = np.concatenate([line - scale, line + scale], axis=2)
-        behind = (np.linalg.norm(at - here, axis=1) <= radius[:, 0]) & (radius[:, 0] > 1.5 * size)
-        others = np.delete(taken, [own, *np.flatnonzero(behind)], axis=0)  # a line may leave a much larger circle
-        tied = (reach > 10) & ~_overlap(dots, others).any(axis=1)
-        inside = (box[:, :2] > frame[:2]).all(axis=1) & (box[:, 2:] < frame[2:]).all(axis=1)
-        free = (near | tied) & inside & ~_overlap(box, taken)
-        best = free.argmax()
-        text.set(position=ax.transData.inverted().transform(middle[best]), visible=free.any())
-        if free.any():
-            taken = np.vstack([taken, box[best], *([] if near[best] else [dots[best]])])
-        if free.any() and not near[best]:
-            ax.plot(*ax.transData.inverted().transform(line[best, [0, -1]]).T, color=GREY, linewidth=0.5, marker="")
+        half = np.array(text.get_window_extent().size) / 2 + pixel
+        places = _places(centres[own], radii[own], half, pixel)
+        beside = (places.reach < 10) & _nearest_to(own, places.middle, half, centres, radii, slack=pixel)
+        # a line may cross its own circle, and leave one that is much larger and around it
+        around = (np.linalg.norm(centres - centres[own], axis=1) <= radii) & (radii > 1.5 * radii[own])
+        obstacles = np.delete(occupied, [own, *np.flatnonzero(around)], axis=0)
+        tied = (places.reach > 10) & ~_overlap(places.dots, obstacles).any(axis=1)
+        inside = (places.box[:, :2] > frame[:2]).all(axis=1) & (places.box[:, 2:] < frame[2:]).all(axis=1)
+        free = np.flatnonzero((beside | tied) & inside & ~_overlap(places.box, occupied))
+        if not len(free):
+            text.remove()
+            continue
+        place = free[0]
+        text.set_position(to_data(places.middle[place]))
+        occupied = np.vstack([occupied, places.box[place]])
+        if not beside[place]:
+            occupied = np.vstack([occupied, places.dots[place]])
+            ax.plot(*to_data(places.line[place, [0, -1]]).T, color=GREY, linewidth=0.5, marker="")
+
+
+def _places(centre: np.ndarray, radius: float, half: np.ndarray, pixel: float) -> Places:
+    """Return the places around a circle for a name of 2 x `half` pixels, the nearest and straightest first."""
+    turns = np.radians(sorted(range(0, 360, 15), key=lambda turn: (turn % 90 > 0, turn % 180 > 0)))
+    distances = (2, 5, 12, 18, 24, 30, 36, 42)
+    ways = np.tile(np.c_[np.cos(turns), np.sin(turns)], (len(distances), 1))
+    reach = np.repeat(distances, len(turns))
+    middle = centre + ways * (radius + pixel * reach[:, None] + half)
+    line = np.linspace(centre + ways * radius, middle - ways * half, 16, axis=1)
+    dots = np.concatenate([line - pixel, line + pixel], axis=2)
+    return Places(middle, np.c_[middle - half, middle + half], line, dots, reach)
+
+
+def _nearest_to(
+    own: int, middle: np.ndarray, half: np.ndarray, centres: np.ndarray, radii: np.ndarray, *, slack: float
+) -> np.ndarray:
+    """Tell at which places a name is no further from its own circle than from any other."""
+    gaps = np.linalg.norm((np.abs(middle[:, None] - centres) - half).clip(min=0), axis=2) - radii
+    return gaps[:, own] <= gaps.min(axis=1) + slack
 
 
 def _overlap(boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:

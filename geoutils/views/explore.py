@@ -22,17 +22,19 @@ from geoutils.features import embed_photos, open_store
 from geoutils.images import open_photo
 from geoutils.networks import backbones
 from geoutils.networks.backbones import Backbone
-from geoutils.predictor import Predictor, load_predictor
+from geoutils.predictor import Predictor, load_predictor, refusal
 from geoutils.views import maps, plots
 
 
 class Run(NamedTuple):
-    """An opened run: its sample, cities, predictions, and the method that validates best."""
+    """An opened run: its sample, cities and predictions; `refusals` say which methods can't answer for new photos,
+    and `best` names the one that validates best of those that can."""
 
     folder: Path
     sample: pd.DataFrame
     cities: pd.DataFrame
     predictions: dict[str, tuple[pd.DataFrame, dict]]
+    refusals: dict[str, str]
     best: str
 
     @property
@@ -41,10 +43,15 @@ class Run(NamedTuple):
         return [name for name, (_, sidecar) in self.predictions.items() if sidecar["kind"] != "none"]
 
     @property
+    def answering(self) -> dict[str, tuple[pd.DataFrame, dict]]:
+        """Return the predictions of the methods that can answer for new photos."""
+        return {name: file for name, file in self.predictions.items() if name not in self.refusals}
+
+    @property
     def finetuned(self) -> str | None:
-        """Name the fine-tuned method that validates best; None where there is none."""
-        found = {name: kept for name, kept in self.predictions.items() if kept[1]["kind"] == "network"}
-        return findings.best_method(found) if found else None
+        """Name the fine-tuned network that validates best; None where there is none."""
+        networks = {name: file for name, file in self.answering.items() if file[1]["kind"] == "network"}
+        return findings.best_method(networks) if networks else None
 
     def test_cities(self, method: str) -> list[str]:
         """Name the cities that a method was tested on, in the order of geography."""
@@ -69,8 +76,11 @@ def open_run(run_dir: Path) -> Run:
     predictions = tables.read_predictions(run_dir / "predictions")
     cities = tables.read_csv(run_dir / "cities.csv")
     cities = cities.iloc[accuracy.order_geographically(cities)].reset_index(drop=True)
-    best = findings.best_method(predictions)
-    return Run(run_dir, tables.read_table(run_dir / "sample.parquet", "sample"), cities, predictions, best)
+    reasons = {name: refusal(run_dir, name, sidecar) for name, (_, sidecar) in predictions.items()}
+    refusals = {name: reason for name, reason in reasons.items() if reason}
+    answering = {name: file for name, file in predictions.items() if name not in refusals}
+    best = findings.best_method(answering or predictions)
+    return Run(run_dir, tables.read_table(run_dir / "sample.parquet", "sample"), cities, predictions, refusals, best)
 
 
 @functools.lru_cache(maxsize=4)
@@ -82,7 +92,7 @@ def show_city(run: Run, method: str, city: str) -> None:
     """Show where a city's test photos are taken to be, and its surest right, surest wrong and least sure ones."""
     predictions, sidecar = run.predictions[method]
     mistaken = accuracy.mistaken_for(accuracy.confusion(predictions, run.cities), run.cities, city)
-    print(describe_city(mistaken, city, method))
+    print(describe_city(mistaken, city, findings.name_of(sidecar)))
     if not mistaken["photos"].any():
         return
     display(maps.mistaken_map(mistaken, city=city, origin=sidecar["origin"]).picture())
@@ -111,13 +121,17 @@ def show_photo(run: Run, method: str, photo: Path | str, file: str = "") -> None
     Args:
         file: the path of a photo of one's own, shown in place of `photo`.
     """
+    if method in run.refusals:
+        print(f"{run.refusals[method]}: here {', '.join(run.answering) or 'none'} can.")
+        return
     path = file.strip() or photo
     predictor = _predictor(run.folder, method)
     origin = predictor.sidecar["origin"]
     likely, near = photo_cities(predictor, path), nearest_photos(predictor, run, path)
-    print(describe_photo(likely, near, method))
-    shown = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
-    display(shown.hide().set_caption(f"{html.escape(method)}, which learnt from {html.escape(origin)}"))
+    name = findings.name_of(predictor.sidecar)
+    print(describe_photo(likely, near, name))
+    style = likely[["city", "country", "probability"]].style.format({"probability": "{:.1%}"}, escape="html")
+    display(style.hide().set_caption(f"{html.escape(name)}, which learnt from {html.escape(origin)}"))
     percent = likely.assign(percent=(100 * likely["probability"]).round(1))
     display(maps.city_map(percent, origin=origin, title="The likeliest cities", value="percent").picture())
     titles = near["city"] + near["similarity"].map(" {:.2f}".format)
@@ -143,7 +157,7 @@ def show_cam(run: Run, method: str, path: Path | str) -> None:
     tuned = _predictor(run.folder, name)
     city = photo_cities(tuned, path, number=1).iloc[0]
     painted = grad_cam(tuned.backbone, path, tuned.sidecar["class_ids"].index(city["city_id"]))
-    titles, title = ["this photo", f"says {city['city']}"], f"Where {name} looks"
+    titles, title = ["this photo", f"says {city['city']}"], f"Where {findings.name_of(tuned.sidecar)} looks"
     display(plots.photo_grid([path, painted], titles, origin=tuned.sidecar["origin"], columns=4, title=title))
 
 
@@ -165,8 +179,8 @@ def city_photos(predictions: pd.DataFrame, sample: pd.DataFrame, city: str, *, n
         "wrong": by_confidence[~right].head(number),
         "unsure": by_confidence.tail(number),
     }
-    found = pd.concat(chosen, names=["kind"]).reset_index("kind").reset_index(drop=True)
-    return found[["photo_id", "path", "predicted", "confidence", "kind"]]
+    photos = pd.concat(chosen, names=["kind"]).reset_index("kind").reset_index(drop=True)
+    return photos[["photo_id", "path", "predicted", "confidence", "kind"]]
 
 
 def photo_cities(predictor: Predictor, path: Path | str, *, number: int = 5) -> pd.DataFrame:
@@ -186,10 +200,10 @@ def nearest_photos(predictor: Predictor, run: Run, path: Path | str, *, number: 
     store = open_store(run.folder / "features" / name, run.sample)
     train = tables.split_of(run.sample, predictor.sidecar["protocol"]) == "train"
     train = (train & (run.sample["path"] != str(path))).to_numpy()
-    asked = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))
-    found = run.sample.loc[train, ["photo_id", "path", "city"]]
-    found = found.assign(similarity=cosine_similarity(store.rows[train], asked)[:, 0])
-    return found.nlargest(number, "similarity").reset_index(drop=True)
+    query = embed_photos(backbones.load(**store.key["made_with"]), pd.Series([str(path)]))
+    similarity = cosine_similarity(store.rows[train], query)[:, 0]
+    photos = run.sample.loc[train, ["photo_id", "path", "city"]].assign(similarity=similarity)
+    return photos.nlargest(number, "similarity").reset_index(drop=True)
 
 
 def grad_cam(backbone: Backbone, path: Path | str, class_index: int) -> Image.Image:

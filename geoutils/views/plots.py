@@ -27,7 +27,7 @@ def _lines(ax, table: pd.DataFrame, x: str, y: str, by: str, *, log: bool = True
     for name, group in table.groupby(by, sort=False):
         ax.plot(group[x], group[y], label=one_line(name), markevery=-(-len(group) // 15))
     ax.set_xlabel(x.replace("_", " "))
-    if log:
+    if log and table[x].min() > 0:
         ax.set_xscale("log")
         ax.set_xticks(table[x].unique(), [f"{value:,g}" for value in table[x].unique()])
         ax.xaxis.set_minor_locator(NullLocator())
@@ -44,8 +44,8 @@ def bars(
 ) -> Figure:
     """Draw numbers by their index, from the top down, each with itself or its label at the end of its bar."""
     with canvas(title, note, origin, 1.4 + 0.22 * len(values)) as (figure, ax):
-        drawn = ax.barh(_rows(ax, values.index), values, color=color)
-        ax.bar_label(drawn, labels, fmt="{:,.6g}", padding=4, fontsize=8, color=GREY)
+        patches = ax.barh(_rows(ax, values.index), values, color=color)
+        ax.bar_label(patches, labels, fmt="{:,.6g}", padding=4, fontsize=8, color=GREY)
     return figure
 
 
@@ -120,14 +120,19 @@ def projection(points: pd.DataFrame, *, origin: str) -> Figure:
     return figure
 
 
-def accuracy_curve(table: pd.DataFrame, *, x: str, origin: str, by: str = "preprocess") -> Figure:
-    """Draw accuracy against `x` (k, C, training_photos), a line a value of `by`, and ring the best point."""
-    top = table.loc[table["accuracy"].idxmax()]
-    ends = () if x == "training_photos" else (table[x].min(), table[x].max())  # where a search might have gone on
+def accuracy_curve(table: pd.DataFrame, x: str, title: str, *, origin: str, by: str = "preprocess") -> Figure:
+    """Draw accuracy on validation photos against `x`, numbers, and ring the best point.
+
+    Args:
+        table: columns accuracy, `x` and `by`, a line each of its values; of several rows of one `x` the best counts.
+    """
+    best = table.groupby([by, x], sort=False)["accuracy"].max().reset_index()
+    top = best.loc[best["accuracy"].idxmax()]
+    ends = () if x == "training_photos" else (best[x].min(), best[x].max())  # where a search might have gone on
     edge = ", on the grid's edge" if top[x] in ends else ""
     note = f"best: {x} = {top[x]:,g}{edge}, {top[by]}: {top['accuracy']:.1%}"
-    with canvas(f"Accuracy against {x.replace('_', ' ')}", note, origin, percent="y") as (figure, ax):
-        _lines(ax, table, x, "accuracy", by)
+    with canvas(f"{title}: accuracy against {x.replace('_', ' ')}", note, origin, percent="y") as (figure, ax):
+        _lines(ax, best, x, "accuracy", by)
         ax.plot(top[x], top["accuracy"], "o", markersize=12, markerfacecolor="none", color=GREY)
     return figure
 

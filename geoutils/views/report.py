@@ -61,11 +61,11 @@ def table1_text(run_dir: Path) -> str:
         return "this profile wrote no results/table1.csv"
     percent = {name: table[name].map("{:.1%}".format) for name in ("accuracy", "ci_low", "ci_high")}
     columns = ["title", "backbone", "weights", "protocol", "accuracy", "ci_low", "ci_high", "n_test", "interval"]
-    shown = table.assign(**percent)[columns]
+    text = table.assign(**percent)[columns]
     paper = table.dropna(subset="paper").drop_duplicates(["method", "backbone"])
     said = ", ".join(f"{row.title} {row.backbone} {row.paper:.2%}" for row in paper.itertuples())
     apart = f"\nthe paper's own, on its own photos: {said}" if said else ""
-    return f"\nTable I -- {origin_of(table)}\n{shown.to_string(index=False)}\n{apart}\n"
+    return f"\nTable I -- {origin_of(table)}\n{text.to_string(index=False)}\n{apart}\n"
 
 
 def _csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -127,8 +127,8 @@ def _notebook(path: Path) -> dict[str, Any]:
     content = _json(path, {"metadata": {}, "cells": [{"source": ""}]})
     run = content["metadata"].get("papermill", {})
     question = re.search(r"\*\*(.+?)\*\*|$", "".join(content["cells"][0]["source"]))[1]
-    given = {name: value for name, value in run.get("parameters", {}).items() if name != "run_dir"}
-    return {"name": path.stem, "question": question, "parameters": _public(given), "seconds": run.get("duration")}
+    parameters = {name: value for name, value in run.get("parameters", {}).items() if name != "run_dir"}
+    return {"name": path.stem, "question": question, "parameters": _public(parameters), "seconds": run.get("duration")}
 
 
 def _public(settings: dict[str, Any]) -> str:

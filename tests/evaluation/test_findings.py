@@ -42,7 +42,16 @@ def test_a_rival_has_learnt_something_from_whatever_weights():
     found = {"a": (guesses(9, 9), told("svm")), "coin": (guesses(8, 8), told("coin", kind="none", weights="prior"))}
     assert findings.describe_rivals(found, "a").startswith("No other method")
     found["gist"] = guesses(3, 3), told("svm", weights="none")
-    assert "Beside gist" in findings.describe_rivals(found, "a")
+    found["gist"][1]["title"] = "gist"
+    assert "Beside gist on net" in findings.describe_rivals(found, "a")
+
+
+def test_the_rival_on_frozen_features_is_of_the_same_network_and_split_and_validates_best():
+    found = {"a": (guesses(3, 9), told("knn")), "b": (guesses(5, 0), told("nearest mean"))}
+    found |= {"c": (guesses(9, 9), told("finetune")), "d": (guesses(9, 9), told("svm", "user"))}
+    found |= {"e": (guesses(9, 9), told("svm", backbone="other"))}
+    assert findings.frozen_rival(found, "net", "photo") == "b"
+    assert findings.frozen_rival(found, "net", "place") is None
 
 
 def test_summary_says_the_numbers_of_the_table():
@@ -104,6 +113,6 @@ def test_methods_are_compared_on_the_photos_that_one_alone_got_right():
     said = findings.describe_rivals(found, "a")
     untuned = {name: (table[table["split"] == "test"], sidecar) for name, (table, sidecar) in found.items()}
     assert "nothing to compare" in findings.describe_rivals(untuned, "a")
-    assert said.startswith("Beside b, which validates best of the others")  # c would be the one to choose on test
-    assert "9 photos are right by a alone, 0 by the other" in said
+    assert said.startswith("Beside kNN on net, which validates best of the others")  # c would be chosen on test
+    assert "9 photos are right by linear SVM on net alone, 0 by the other" in said
     assert "more than chance would do" in said

@@ -24,12 +24,12 @@ def memory_map(X, path):
 WIDE = {"check_classifiers_train": "two columns for two classes", "check_classifiers_classes": "the same"}
 
 
-@parametrize_with_checks([KNN(k=3), KNN(k=3, metric="cosine"), LinearSVM()], expected_failed_checks=lambda _: WIDE)
+@parametrize_with_checks([KNN(k=3), LinearSVM()], expected_failed_checks=lambda _: WIDE)
 def test_scikit_learn_takes_it_for_an_estimator(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", [Chance(3), KNN(5, "cosine", chunk=50), LinearSVM(0.5, tol=1e-2)])
+@pytest.mark.parametrize("estimator", [Chance(3), KNN(5, chunk=50), LinearSVM(0.5, tol=1e-2)])
 def test_clones_and_pickles_keep_parameters_and_scores(estimator, rng):
     X, y = features(rng, 200)
     assert clone(estimator).get_params() == estimator.get_params()
@@ -57,7 +57,7 @@ def test_one_class_is_an_error(rng):
         LinearSVM().fit(features(rng, 10)[0], np.full(10, 3))
 
 
-@pytest.mark.parametrize("estimator", [KNN(5), KNN(5, "cosine"), LinearSVM()])
+@pytest.mark.parametrize("estimator", [KNN(5), LinearSVM()])
 def test_a_read_only_memory_map_in_blocks_equals_an_array_at_once(estimator, rng, tmp_path):
     X, y = features(rng)
     mapped = memory_map(X, tmp_path / "features.npy")
@@ -93,7 +93,7 @@ def test_scalings_are_what_they_are_called_and_happen_in_place(rng):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("estimator", [KNN(5), KNN(5, "cosine"), LinearSVM()])
+@pytest.mark.parametrize("estimator", [KNN(5), LinearSVM()])
 def test_a_gpu_gives_the_scores_of_a_cpu(estimator, rng):
     X, y = features(rng)
     cpu, gpu = (clone(estimator).set_params(device=device).fit(X, y) for device in ("cpu", "cuda"))

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 from geoutils import tables
 from geoutils.evaluation import accuracy
 from geoutils.features import Features
 from geoutils.methods import frozen
+from geoutils.methods.estimators import Scoring
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_without_validation_photos_the_defaults_are_taken(sample, separable, tmp
 
 def test_a_method_built_from_its_sidecar_predicts_the_same_and_leaves_the_store_as_it_is(sample, separable, tmp_path):
     stored = separable.rows.copy()
-    frozen.tune_and_predict(sample, separable, "photo", tmp_path, scalings=["centred"])
+    frozen.tune_and_predict(sample, separable, "photo", tmp_path)
     for table, told in tables.read_predictions(tmp_path).values():
         model = frozen.build(told["method"], told["settings"])
         model = frozen.fit(model, sample, separable.rows, "photo")
@@ -72,9 +74,68 @@ def test_sidecar_names_the_store(sample, separable, tmp_path):
 
 
 def test_growth_ends_at_what_the_search_found_with_all_photos(sample, separable, tmp_path):
-    search = frozen.tune_and_predict(sample, separable, "photo", tmp_path).assign(backbone="net")
-    grown = frozen.accuracy_by_training_size(sample, separable, "photo", search, "svm", shares=(0.5, 1.0))
-    taken = search[(search["method"] == "svm") & search["taken"]]
-    assert grown["accuracy"].iloc[-1] == taken["accuracy"].iloc[0]
+    search = frozen.tune_and_predict(sample, separable, "photo", tmp_path)
+    taken = search[(search["method"] == "svm") & search["taken"]].iloc[0]
+    grown = frozen.accuracy_by_training_size(sample, separable, taken, shares=(0.5, 1.0))
+    assert grown["accuracy"].iloc[-1] == taken["accuracy"]
     assert grown["training_photos"].iloc[-1] == (sample["split_photo"] == "train").sum()
     assert grown["training_photos"].is_monotonic_increasing
+
+
+class Bayes(GaussianNB):
+    """A classifier of scikit-learn as it is: it has no search, and probabilities for scores."""
+
+    title, grid, scalings = "naive Bayes", {"var_smoothing": (1e-9, 1e9)}, ("raw",)
+
+
+class Median(Scoring):
+    """The median training photo of a city; it asks for the photos and answers with a position."""
+
+    title, grid, backbones = "median photo", {}, ("net",)
+
+    def fit(self, X, y, photos=None):
+        self._labels(y)
+        self.middle_ = np.stack([np.median(X[y == city], axis=0) for city in self.classes_])
+        self.positions_ = photos.groupby("city_id")[["latitude", "longitude"]].median().to_numpy()
+        return self
+
+    def decision_function(self, X):
+        return -np.linalg.norm(X[:, None] - self.middle_, axis=2)
+
+    def locate(self, X):
+        return self.positions_[self.decision_function(X).argmax(axis=1)]
+
+
+def test_a_classifier_without_a_search_is_tuned_over_its_grid(sample, separable, tmp_path, monkeypatch):
+    """Against scikit-learn alone: the validation accuracy of each setting, and the test photos of the better one."""
+    monkeypatch.setitem(frozen.CLASSIFIERS, "bayes", Bayes)
+    search = frozen.tune_and_predict(sample, separable, "photo", tmp_path, methods=["bayes"])
+    train, val, test = ((sample["split_photo"] == side).to_numpy() for side in ("train", "val", "test"))
+    X, y = separable.rows, sample["city_id"].to_numpy()
+    models = [GaussianNB(var_smoothing=value).fit(X[train], y[train]) for value in Bayes.grid["var_smoothing"]]
+    assert search["accuracy"].tolist() == [model.score(X[val], y[val]) for model in models]
+    assert search["settings"].tolist() == [{"preprocess": "raw", "var_smoothing": value} for value in (1e-9, 1e9)]
+    table, sidecar = tables.read_predictions(tmp_path)["bayes-net-photo"]
+    assert (sidecar["title"], sidecar["settings"]["var_smoothing"]) == ("naive Bayes", 1e-9)
+    predicted = table.loc[table["split"] == "test", "predicted"]
+    assert predicted.tolist() == models[0].predict(X[test]).tolist()
+
+
+def test_a_classifier_may_ask_for_photos_answer_with_a_position_and_be_for_one_network(
+    sample, separable, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(frozen.CLASSIFIERS, "median", Median)
+    assert "median" in frozen.classifiers_for("net")
+    assert "median" not in frozen.classifiers_for("another")
+    frozen.tune_and_predict(sample, separable, "photo", tmp_path, methods=["median"])
+    table, _ = tables.read_predictions(tmp_path)["median-net-photo"]
+    train = sample[sample["split_photo"] == "train"]
+    medians = train.groupby("city_id")[["latitude", "longitude"]].median().loc[table["predicted"]]
+    np.testing.assert_array_equal(table[["latitude", "longitude"]], medians)
+
+
+def test_rows_are_matched_by_place_whatever_the_index_of_the_sample(sample, separable, tmp_path):
+    for name, table in (("a", sample), ("b", sample.set_axis(sample.index[::-1]))):
+        frozen.tune_and_predict(table, separable, "photo", tmp_path / name, methods=["knn"])
+    a, b = (tables.read_predictions(tmp_path / name)["knn-net-photo"][0] for name in "ab")
+    pd.testing.assert_frame_equal(a, b)

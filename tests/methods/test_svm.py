@@ -15,8 +15,8 @@ def problem(name, rng):
     if name == "binary":
         y = y % 2
     elif name == "unbalanced":
-        kept = (y > 0) | (np.arange(500) % 10 == 0)
-        X, y = X[kept], y[kept]
+        rows = (y > 0) | (np.arange(500) % 10 == 0)
+        X, y = X[rows], y[rows]
     elif name == "badly scaled":
         X = X * np.logspace(-3, 2, 30)
     elif name == "far from the origin":
@@ -58,6 +58,15 @@ def test_a_path_of_c_ends_where_single_fits_end(rng):
     for model in LinearSVM().path(X, y, [0.01, 0.1, 1]):
         alone = LinearSVM(model.C).fit(X, y)
         assert model.objective_ == pytest.approx(alone.objective_, rel=1e-3)
+
+
+def test_a_path_leaves_its_estimator_alone(rng):
+    X, y = features(rng)
+    svm = LinearSVM(5)
+    models = list(svm.path(X, y, [0.01, 1]))
+    assert [model.C for model in models] == [0.01, 1]
+    assert svm.C == 5
+    assert not hasattr(svm, "coef_")
 
 
 def test_the_axes_save_iterations_and_change_no_minimum(rng, monkeypatch):

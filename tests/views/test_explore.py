@@ -26,7 +26,7 @@ def predicted(cities: list[int], *, right: int) -> pd.DataFrame:
 def opened(**predictions: tuple) -> explore.Run:
     names = [str(i) for i in range(6)]
     sample = pd.DataFrame({"photo_id": names, "path": [f"p{i}" for i in names], "city_id": 1, "city": "Aa"})
-    return explore.Run(None, sample, THREE_CITIES, predictions, "svm")
+    return explore.Run(None, sample, THREE_CITIES, predictions, {}, "svm")
 
 
 def test_a_sentence_says_what_a_method_makes_of_a_city_and_claims_nothing_of_few_photos():
@@ -41,8 +41,16 @@ def test_a_sentence_says_what_a_method_makes_of_a_city_and_claims_nothing_of_few
 def test_grad_cam_falls_back_on_the_fine_tuned_network_that_validates_best():
     svm = predicted([1], right=3), told("svm")
     worse, better = ((predicted([1], right=right), told("finetune")) for right in (1, 2))
-    assert opened(svm=svm, a=worse, b=better).finetuned == "b"
+    look = opened(svm=svm, a=worse, b=better)
+    assert look.finetuned == "b"
+    assert look._replace(refusals={"b": "its model is gone"}).finetuned == "a"
     assert opened(svm=svm).finetuned is None
+
+
+def test_a_method_that_cannot_answer_says_why_and_who_can(capsys):
+    files = {"svm": (predicted([1], right=3), told("svm")), "odd": (predicted([1], right=1), told("odd"))}
+    explore.show_photo(opened(**files)._replace(refusals={"odd": "odd can't answer"}), "odd", "photo.jpg")
+    assert capsys.readouterr().out == "odd can't answer: here svm can.\n"
 
 
 def test_photos_to_choose_from_are_named_by_city_and_confidence_surest_first():
@@ -54,7 +62,8 @@ def test_a_city_that_was_not_tested_is_not_offered_and_said_to_be_so(capsys):
     look = opened(svm=(predicted([1, 3], right=1), told("svm")))
     assert look.test_cities("svm") == ["Aa", "Cc"]
     explore.show_city(look, "svm", "Bb")
-    assert capsys.readouterr().out == "svm recognises 0 of 0 test photos of Bb: too few for a claim.\n"
+    said = "linear SVM on net (split by photo) recognises 0 of 0 test photos of Bb: too few for a claim.\n"
+    assert capsys.readouterr().out == said
 
 
 def test_nearest_photos_are_training_photos_and_find_a_twin(finished_run):

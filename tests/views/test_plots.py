@@ -62,7 +62,7 @@ def every_figure(per_city: pd.DataFrame, confusion: pd.DataFrame, table1: pd.Dat
         "bars": plots.bars(pd.Series({"no position": 3}), "Why records were rejected", "records", origin=origin),
         "feature_norms": plots.feature_norms(np.arange(1.0, 50.0), origin=origin),
         "projection": plots.projection(photos, origin=origin),
-        "accuracy_curve": plots.accuracy_curve(curve, x="k", origin=origin),
+        "accuracy_curve": plots.accuracy_curve(curve, "k", "kNN", origin=origin),
         "risk_coverage": plots.risk_coverage(answered, origin=origin),
         "learning_curves": plots.learning_curves(log, origin=origin),
         "confusion_matrix": plots.confusion_matrix(confusion, origin=origin),
@@ -244,7 +244,8 @@ def test_the_best_point_is_ringed_and_an_optimum_on_the_edge_is_said():
     curve = pd.DataFrame({"k": [1, 5, 20], "preprocess": "raw", "accuracy": [0.2, 0.3, 0.25]})
     for best, said in ((5, False), (20, True)):
         table = curve.assign(accuracy=curve["accuracy"].mask(curve["k"] == best, 0.9))
-        figure = plots.accuracy_curve(table, x="k", origin=OWN)
+        worse = table.assign(accuracy=0.1)  # of a second setting, which the figure has no axis for
+        figure = plots.accuracy_curve(pd.concat([table, worse]), "k", "kNN", origin=OWN)
         assert figure.axes[0].lines[-1].get_xydata().tolist() == [[best, 0.9]]
         assert ("edge" in figure.texts[1].get_text()) == said
 
