@@ -112,7 +112,9 @@ def _fault(path: str) -> str | None:
 
 
 def copy_hashes(paths: pd.Series) -> pd.Series:
-    """Tell copies of a file by its bytes, of which all are read only where size and last 4 KiB are another's too.
+    """Return hashes of the files that may be copies of each other; equal hashes are copies.
+
+    Only files that share their size and last 4 KiB with another are read whole.
 
     Args:
         paths: files that exist.

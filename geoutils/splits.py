@@ -71,7 +71,7 @@ def by_photo(photos: pd.DataFrame, *, shares: Mapping[str, float], seed: int, **
 
 
 def by_user(photos: pd.DataFrame, *, shares: Mapping[str, float], seed: int, **_: Any) -> pd.DataFrame:
-    """Keep each photographer's photos on one side of the test; those of unknown ones are left out."""
+    """Keep each photographer's photos on one side of the test; photos of unknown photographers are left out."""
     order = hash_fractions(photos["user_id"], seed=seed, purpose="user")
     return _with_validation(_sides(order, shares), photos, shares["val"], seed, order).to_frame("split_user")
 
@@ -89,7 +89,7 @@ def by_place(photos: pd.DataFrame, *, shares: Mapping[str, float], seed: int, bl
 
 
 def as_given(photos: pd.DataFrame, *, shares: Mapping[str, float], seed: int, **_: Any) -> pd.DataFrame:
-    """Take the corpus's own partition; "val" is the test as long as no photo of the table has the partition "test"."""
+    """Take the corpus's own partition. If none of its photos is marked "test", those marked "val" are tested on."""
     split = photos["partition"]
     if not (split == "test").any():  # one with only train and val was made to be measured on val
         split = split.replace({"val": "test"})
@@ -147,15 +147,16 @@ def available_protocols(
     among: Sequence[str] | None = None,
     **splitting: Any,
 ) -> list[str]:
-    """Name the protocols of `among` that leave two cities or more with both train and test photos; or those wanted.
+    """Name the protocols that these photos allow: they leave two cities or more with both train and test photos.
 
     Args:
         photos: of qualifying cities, as for `assign_split`.
-        among: by default all.
+        wanted: protocols that must be allowed; None asks which are.
+        among: those to ask of, by default all.
         splitting: shares, seed and block_degrees, as for `assign_split`.
 
     Raises:
-        ValueError: if one is wanted that leaves fewer, or none leaves enough.
+        ValueError: if one that is wanted is not allowed, or none is.
     """
     names = wanted if wanted is not None else PROTOCOLS if among is None else among
     both = {protocol: _cities_with_both_sides(photos, protocol, **splitting) for protocol in names}
@@ -215,8 +216,10 @@ def _with_validation(
 
 
 def _both_sides(split: pd.Series, order: pd.Series, city_ids: pd.Series) -> pd.Series:
-    """Give each city of two or more blocks one to test on and one to train on (its first and last by hash), and train
-    on the block of a city that has no other: it could not be tested on what was learnt elsewhere in it."""
+    """Give each city of several blocks both sides: it is tested on its first block by hash and trained on its last.
+
+    A city of one block is trained on, since there is nothing else in it to learn from.
+    """
     several = order.groupby(city_ids).transform("nunique") > 1
     split = split.where(several, "train")
     for wanted, extreme in (("test", "min"), ("train", "max")):

@@ -153,7 +153,7 @@ def survey(photos: pd.DataFrame, *, protocols: Sequence[str], **splitting: Any) 
 
 
 def keep_drawn(photos: pd.DataFrame, *, deciding: pd.DataFrame, **drawing: Any) -> pd.DataFrame:
-    """Keep the photos that may be drawn when all are there, and those that decide.
+    """Keep the photos that may still end in the sample, and those that decide how others are split.
 
     Args:
         photos: a photo table with `city_id`.

@@ -8,6 +8,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from geoutils import features
+from geoutils.artifacts import write_json
 from geoutils.images import open_photo
 from geoutils.networks import backbones
 
@@ -56,6 +57,20 @@ def test_killed_run_goes_on_and_ends_with_the_same_rows(sample, tmp_path, backbo
     rows = features.extract(sample, backbone, tmp_path / "store", batch_size=8).rows
     assert len(calls) == 10 + 3  # 24 of 40 photos were left, 8 a batch
     np.testing.assert_allclose(rows, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_is_named_once_and_found_again_with_its_weights(sample, tmp_path, backbone):
+    with pytest.raises(FileNotFoundError, match="run 04_features first, or name a backbone"):
+        features.network_of(tmp_path)
+    assert features.network_of(tmp_path, "resnet18") == {"name": "resnet18", "weights_from": "default"}
+    other = backbones.load("torchvision/mobilenet_v3_small", weights_from="random", size=32)
+    stores = [features.extract(sample, network, tmp_path / "features") for network in (other, backbone)]
+    write_json(tmp_path / "features.json", [store.folder.name for store in stores])
+    assert features.network_of(tmp_path)["name"] == "efficientnet_lite0"
+    found = features.network_of(tmp_path, "torchvision/mobilenet_v3_small")
+    assert (found["weights_from"], found["size"]) == ("random", 32)
+    for store, opened in zip(stores, features.open_stores(tmp_path, sample), strict=True):
+        np.testing.assert_array_equal(opened.rows, store.rows)
 
 
 def test_photo_weight_crop_and_order_each_make_another_store(sample, tmp_path, backbone):

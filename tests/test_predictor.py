@@ -10,6 +10,9 @@ from PIL import Image
 from geoutils import predictor, tables
 from geoutils.__main__ import SOME_UNREADABLE, main
 from geoutils.artifacts import read_json, write_json
+from geoutils.methods import frozen
+from geoutils.methods.estimators import Scoring
+from geoutils.methods.predictions import write_predictions
 
 METHODS = ("svm-efficientnet_lite0-photo", "knn-efficientnet_lite0-user", "finetune-efficientnet_lite0-photo")
 
@@ -37,6 +40,52 @@ def test_the_store_that_was_learnt_from_is_opened_and_no_other_of_its_name(finis
     told["settings"].pop("store")
     write_json(sidecar, {**told, "settings": {**told["settings"], **({"store": name} if name else {})}})
     with pytest.raises((ValueError, FileNotFoundError), match=name or "05_knn_svm"):
+        predictor.load_predictor(run, METHODS[0], allow_synthetic=True)
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of the finished run, without its models."""
+    left_out = shutil.ignore_patterns("html", "models", "figures", "maps", "notebooks")
+    return shutil.copytree(finished_run, tmp_path / "run", ignore=left_out)
+
+
+def test_what_cannot_be_built_again_is_refused_with_a_sentence_and_is_no_default(run):
+    """A sidecar that has all of the SVM's settings, but another method's name, never gets the SVM's answers."""
+    for name in [name for name in tables.read_predictions(run / "predictions") if "user" in name]:
+        (run / "predictions" / f"{name}.json").unlink()  # so that the default is one of those below
+    table, told = tables.read_predictions(run / "predictions")[METHODS[0]]
+    perfect = table.assign(predicted=table["city_id"], top5=table["city_id"].map(lambda city: [city]))
+    scores = perfect["city_id"].to_numpy()[:, None] == np.array(told["class_ids"])
+    write_predictions(perfect, scores, told | {"method": "forest"}, run / "predictions", "forest-photo")
+    with pytest.raises(ValueError, match=r"forest-photo can't answer .* no classifier is called 'forest'"):
+        predictor.load_predictor(run, "forest-photo", allow_synthetic=True)
+    with pytest.raises(ValueError, match=r"holds no finished model\. Run 06_finetune again"):
+        predictor.load_predictor(run, METHODS[2], allow_synthetic=True)
+    with pytest.raises(ValueError, match="learnt nothing"):
+        predictor.load_predictor(run, "chance-none-photo", allow_synthetic=True)
+    assert predictor.load_predictor(run, allow_synthetic=True).sidecar["method"] in frozen.CLASSIFIERS
+
+
+class FirstCity(Scoring):
+    """Has the SVM's setting and says the first city of whatever photo."""
+
+    title, grid = "first city", {"C": (1.0,)}
+
+    def __init__(self, C=1.0):
+        self.C = C
+
+    def fit(self, X, y):
+        self._labels(y)
+        return self
+
+    def decision_function(self, X):
+        return np.eye(len(self.classes_))[np.zeros(len(X), int)]
+
+
+def test_a_classifier_that_no_longer_answers_as_it_did_is_refused(run, monkeypatch):
+    monkeypatch.setitem(frozen.CLASSIFIERS, "svm", FirstCity)
+    with pytest.raises(ValueError, match=rf"{METHODS[0]}, fitted anew, predicts \d+ of \d+ photos as it did"):
         predictor.load_predictor(run, METHODS[0], allow_synthetic=True)
 
 

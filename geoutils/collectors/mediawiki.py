@@ -43,7 +43,7 @@ DETAILS = {
 
 @dataclass(frozen=True)
 class Client:
-    """The folder in which answers are kept for the next time, whom to ask, and which hosts may serve images."""
+    """A client of one wiki, which keeps answers in a folder and takes images from the allowed hosts only."""
 
     answers: Path
     session: requests.Session
@@ -64,7 +64,7 @@ class Client:
         return read_json(path)
 
     def answers_to(self, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield what is found, answer by answer over every continuation; the next is asked for when it is wanted."""
+        """Yield the answers to a query, one after another; each is asked for only when it is wanted."""
         more, seen = {}, []
         while more not in seen:
             seen.append(more)

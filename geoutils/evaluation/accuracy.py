@@ -161,7 +161,7 @@ def _leaves(distances: np.ndarray) -> np.ndarray:
 
 
 def trained_rows(table1: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of Table I that learnt something from trained weights, `method` told apart by backbone."""
+    """Return the rows of Table I that learnt from trained weights; `method` becomes title and backbone."""
     rows = table1[(table1["kind"] != "none") & (table1["weights"] != "random")]
     rows = rows if len(rows) else table1
     return rows.assign(method=rows["title"] + ", " + rows["backbone"])

@@ -7,7 +7,7 @@ from geoutils.tables import MIN_TEST_PHOTOS
 
 
 def risk_coverage(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Return how right the surest photos are, for every confidence from which they can be taken.
+    """Return the accuracy on the surest photos: the surest one, the surest two, and so on to all of them.
 
     Returns:
         number and coverage (share) of the photos taken, their accuracy, and the least confidence among them.

@@ -22,8 +22,8 @@ FLOATS = (np.float64, np.float32, np.float16)  # kept as they are; integers beco
 
 def scaling(name: str) -> Pipeline:
     """Return a feature scaling, to be fitted on training rows: "raw", "normalised" (rows of length 1) or
-    "centred" (minus the training mean, then length 1). The last two overwrite the rows that they are given: of a
-    copy from a large memory map no second one may fit.
+    "centred" (minus the training mean, then length 1). The last two overwrite the rows that they are given,
+    since a second copy of a large memory map may not fit into memory.
     """
     length = Normalizer(copy=False)
     centred = [StandardScaler(with_std=False, copy=False), length]

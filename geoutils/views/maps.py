@@ -102,7 +102,7 @@ class CircleMap(NamedTuple):
         return _page(self.title, self.origin, layers, self.legend)
 
     def picture(self) -> Figure:
-        """Return its twin for print."""
+        """Return the same map as a figure."""
         circles = self.circles.sort_values("radius", ascending=False)
         with _world(self.title, self.origin, self.legend, circles) as (figure, ax, points):
             sizes, style = (1.3 * circles["radius"]) ** 2, {"alpha": 0.85, "edgecolors": "white", "linewidths": 0.6}

@@ -25,7 +25,8 @@ def _rows(ax, names: Sequence, longest: int = 50) -> np.ndarray:
 
 def _lines(ax, table: pd.DataFrame, x: str, y: str, by: str, *, log: bool = True) -> None:
     for name, group in table.groupby(by, sort=False):
-        ax.plot(group[x], group[y], label=one_line(name), markevery=-(-len(group) // 15))
+        label = one_line(name if isinstance(name, str) else f"{name:g}")
+        ax.plot(group[x], group[y], label=label, markevery=-(-len(group) // 15))
     ax.set_xlabel(x.replace("_", " "))
     if log and table[x].min() > 0:
         ax.set_xscale("log")
@@ -121,16 +122,13 @@ def projection(points: pd.DataFrame, *, origin: str) -> Figure:
 
 
 def accuracy_curve(table: pd.DataFrame, x: str, title: str, *, origin: str, by: str = "preprocess") -> Figure:
-    """Draw accuracy on validation photos against `x`, numbers, and ring the best point.
-
-    Args:
-        table: columns accuracy, `x` and `by`, a line each of its values; of several rows of one `x` the best counts.
-    """
+    """Draw accuracy on validation photos against `x`, numbers, a line a value of `by`, and ring the best point; of
+    several rows of `table` with one `x` the best counts."""
     best = table.groupby([by, x], sort=False)["accuracy"].max().reset_index()
     top = best.loc[best["accuracy"].idxmax()]
-    ends = () if x == "training_photos" else (best[x].min(), best[x].max())  # where a search might have gone on
-    edge = ", on the grid's edge" if top[x] in ends else ""
-    note = f"best: {x} = {top[x]:,g}{edge}, {top[by]}: {top['accuracy']:.1%}"
+    edge = ", on the grid's edge" if top[x] in (best[x].min(), best[x].max()) else ""  # it might have gone on
+    best_one = f"best: {x} = {top[x]:,g}{edge}, {top[by]}: {top['accuracy']:.1%}"
+    note = "on validation photos" if x == "training_photos" else best_one
     with canvas(f"{title}: accuracy against {x.replace('_', ' ')}", note, origin, percent="y") as (figure, ax):
         _lines(ax, best, x, "accuracy", by)
         ax.plot(top[x], top["accuracy"], "o", markersize=12, markerfacecolor="none", color=GREY)
@@ -196,7 +194,7 @@ def city_gain(table: pd.DataFrame, *, before: str, after: str, origin: str) -> F
     gain = (table[after] - table[before]).where(table["n_test"] >= MIN_TEST_PHOTOS)
     rows = table.assign(gain=gain).sort_values(["gain", "city"], ascending=[False, True])
     color = np.select([rows["gain"] >= 0, rows["gain"] < 0], [BLUE, RED], PALE)
-    note = f"accuracy: {before} hollow, {after} filled, (test photos); grey, not ranked: too few photos"
+    note = f"accuracy: {before} hollow, {after} filled (test photos); grey: too few photos"
     with canvas("Gain, city by city", note, origin, 1.4 + 0.2 * len(rows), percent="x") as (figure, ax):
         y = _rows(ax, rows["city"] + rows["n_test"].map(" ({:,})".format))
         ax.hlines(y, rows[before], rows[after], color=color, linewidth=2.2)

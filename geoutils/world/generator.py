@@ -49,7 +49,7 @@ def make_world(
     seed: int = 0,
     workers: int | None = None,
 ) -> Path:
-    """Draw a made-up photo world, or find it there.
+    """Draw a made-up photo world, unless it is there already.
 
     Args:
         worlds: gets one folder a world, named by its settings, so that no run draws over the photos of another:

@@ -54,6 +54,17 @@ def test_the_rival_on_frozen_features_is_of_the_same_network_and_split_and_valid
     assert findings.frozen_rival(found, "net", "place") is None
 
 
+def test_a_search_is_told_by_its_best_and_worst_setting_and_the_best_of_each_treatment():
+    rows = [("kNN", "raw", 0.2, 1), ("kNN", "raw", 0.1, 5), ("kNN", "centred", 0.3, 5), ("mean", "raw", 0.4, 0)]
+    trials = pd.DataFrame(rows, columns=["title", "preprocess", "accuracy", "k"])
+    trials["settings"] = [{"preprocess": row.preprocess, "k": row.k} for row in trials.itertuples()]
+    knn, mean = findings.describe_search(trials)
+    assert knn.startswith("kNN: 10.0% to 30.0% of the validation photos")
+    assert "best with centred features, k = 5" in knn
+    assert knn.endswith("raw 20.0%, centred 30.0%.")
+    assert mean.startswith("mean: 40.0% to 40.0%")
+
+
 def test_summary_says_the_numbers_of_the_table():
     columns = {"n_test": 50, "paper": np.nan, "origin": "photographs: own", "interval": "by user", "top5": 0.9}
     rows = [
