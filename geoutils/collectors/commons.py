@@ -95,8 +95,8 @@ def collect(
         return Reading(read_table(folder / "photos.parquet", "photos"), rejected)
     client = _client(folder, contact, **server)
     done.unlink(missing_ok=True)  # from here on the folder is neither the old set nor the new one
-    photos: set[str | int] = set()
-    table = _table(record for city in cities.itertuples() for record in _look_about(city, client, photos, **search))
+    used: set[str | int] = set()
+    table = _table(record for city in cities.itertuples() for record in _search_city(city, client, used, **search))
     people = _people(table[table["reason"] == ""], key_file, seed)
     table[people.columns] = people
     reading = _write(table, folder)
@@ -159,12 +159,12 @@ def join_people(uploader: pd.Series, artist: pd.Series) -> pd.Series:
     return pd.Series(smallest[first], index=uploader.index[named], dtype="str").reindex(uploader.index)
 
 
-def _look_about(
-    city: Any, client: Client, photos: set[str | int], *, per_city: int, radius_km: float, width: int, per_cell: int
+def _search_city(
+    city: Any, client: Client, used: set[str | int], *, per_city: int, radius_km: float, width: int, per_cell: int
 ) -> Iterator[dict[str, Any]]:
     """Yield a city's files in random order until `per_city` are taken; `reason` says why one is not.
 
-    The page ids and SHA-1 hashes of the taken ones are added to `photos`, which holds those of earlier cities.
+    The page ids and SHA-1 hashes of the taken ones are added to `used`, which holds those of earlier cities.
     """
     page_ids = find_files(client, city.latitude, city.longitude, radius_km)
     cells: Counter[tuple[float, float]] = Counter()
@@ -177,7 +177,7 @@ def _look_about(
             reason = _fault(record, width)
             if not reason and np.hypot(north, east) > radius_km:
                 reason = "outside the city's circle"
-            if not reason and not keys.isdisjoint(photos):
+            if not reason and not keys.isdisjoint(used):
                 reason = "duplicate"
             if not reason and cells[cell] >= per_cell:
                 reason = "enough photos within 100 m"
@@ -185,7 +185,7 @@ def _look_about(
                 reason = _get_image(record, client)
             yield record | {"reason": reason, "city_id": city.city_id, "city": city.city}
             if not reason:
-                photos |= keys
+                used |= keys
                 cells[cell] += 1
                 bar.update()
                 if cells.total() == per_city:
