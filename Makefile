@@ -11,11 +11,11 @@ LOCK_FILTER := cat
 endif
 
 GIVEN = $(if $(PHOTOS),--set "01_photos.photos=$(PHOTOS)") $(if $(READER),--set "01_photos.reader=$(READER)") \
-	$(if $(IMAGES),--set "01_photos.image_root=$(IMAGES)")
+	$(if $(IMAGES),--set "01_photos.image_root=$(IMAGES)") $(if $(SET),--set "$(SET)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)")
 
 .PHONY: run test setup lab lint figures bench lock clean
 
-run: .venv/ready  ## run a profile's notebooks headless: make run [PROFILE=own PHOTOS=PATH [READER=NAME] [IMAGES=FOLDER]]
+run: .venv/ready  ## run a profile's notebooks headless: make run [PROFILE=own PHOTOS=PATH [READER=NAME] [IMAGES=FOLDER]] [SET=STEP.PARAMETER=VALUE] [RUN_DIR=FOLDER]
 	$(BIN)/deep-im2gps run profiles/$(PROFILE).yaml $(strip $(GIVEN))
 
 test: .venv/ready  ## run every test, every notebook included

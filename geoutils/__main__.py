@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--out", type=Path, required=True, help="folder to write; the same call resumes")
     collect.add_argument("--cities", type=int, default=37, help="so many of the most photographed")
     collect.add_argument("--per-city", type=int, default=300)
-    collect.add_argument("--contact", help="your e-mail or page, which Wikimedia asks for")
+    collect.add_argument("--contact", help="your e-mail or page, which Wikimedia needs; or DEEP_IM2GPS_CONTACT")
     collect.add_argument("--rebuild", type=Path, metavar="MANIFEST", help="get the set of a published manifest again")
 
     sample = command("sample", _sample, "draw photos from a corpus larger than memory")

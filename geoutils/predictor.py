@@ -73,13 +73,19 @@ def load_predictor(run_dir: Path, method: str | None = None, *, allow_synthetic:
             f"{name} of {run_dir} learnt from made-up drawings, so its answers about photos mean nothing. Run "
             "`make run PROFILE=own PHOTOS=...` on photos, or give --allow-synthetic to try the command all the same"
         )
-    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id").loc[sidecar["class_ids"]]
+    cities = tables.read_csv(run_dir / "cities.csv").set_index("city_id")
+    if gone := [city_id for city_id in sidecar["class_ids"] if city_id not in cities.index]:
+        raise ValueError(
+            f"{run_dir}/cities.csv lacks {len(gone)} of the {len(sidecar['class_ids'])} cities that {name} learnt: "
+            "02_cities has run again since; run the notebooks after it again too"
+        )
     if sidecar["kind"] == "network":
         backbone, model = finetuning.load_model(run_dir / "models" / name)[0], None
     else:
         backbone, model = _fit_anew(run_dir, name, table, sidecar)
     threshold = confidence.confidence_threshold(table, TARGET_PRECISION)
-    return Predictor(backbone, model, cities.reset_index(), threshold, {"name": name, **sidecar})
+    cities = cities.loc[sidecar["class_ids"]].reset_index()
+    return Predictor(backbone, model, cities, threshold, {"name": name, **sidecar})
 
 
 def refusal(run_dir: Path, name: str, sidecar: Mapping[str, Any]) -> str | None:

@@ -90,7 +90,10 @@ def draw_sample(
     """
     candidates = photos[photos["city_id"].isin(cities["city_id"])]
     if absent := int(candidates["path"].isna().sum()):
-        raise ValueError(f"{absent:,} of {len(candidates):,} photos have no image: give image_root in notebook 01")
+        raise ValueError(
+            f"{absent:,} of {len(candidates):,} photos have no image: give image_root in notebook 01, or the CSV a "
+            "column `path`"
+        )
     labelled, qualifying = counted or (int(photos["city_id"].notna().sum()), len(candidates))
     ledger = [ledger_row("in a qualifying city", labelled, qualifying, "in a city with too few photos")]
     names = PROTOCOLS if protocols is None else protocols

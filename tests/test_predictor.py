@@ -67,6 +67,13 @@ def test_what_cannot_be_built_again_is_refused_with_a_sentence_and_is_no_default
     assert predictor.load_predictor(run, allow_synthetic=True).sidecar["method"] in frozen.CLASSIFIERS
 
 
+def test_cities_that_were_chosen_anew_are_noticed(run):
+    cities = tables.read_csv(run / "cities.csv")
+    tables.write_csv(cities.iloc[2:], run / "cities.csv")
+    with pytest.raises(ValueError, match=r"cities.csv lacks 2 of the \d+ cities .* 02_cities has run again"):
+        predictor.load_predictor(run, METHODS[0], allow_synthetic=True)
+
+
 class FirstCity(Scoring):
     """Has the SVM's setting and says the first city of whatever photo."""
 

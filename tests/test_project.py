@@ -124,3 +124,12 @@ def test_the_front_of_the_package_is_twelve_modules_and_files_are_short():
     for path in (ROOT / "geoutils").rglob("*.py"):
         lines = path.read_text().count("\n")
         assert lines <= (290 if path.name in longer else 255), path
+
+
+def test_readme_is_read_once():
+    """At most 1,600 words, and no sentence of its prose over 30."""
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= 1_600
+    prose = re.sub(r"```.*?```|^(?:[|#!]|    ).*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    sentences = re.split(r"(?<=[.?!:;])\**\s|\n\n|\n- ", prose)
+    assert [sentence for sentence in sentences if len(sentence.split()) > 30] == []

@@ -37,6 +37,17 @@ def best_method(predictions: Predictions, preferred: Sequence[str] = PROTOCOL_OR
     return max(scores, key=scores.get)
 
 
+def choose_method(predictions: Predictions, name: str | None = None) -> str:
+    """Return the name of a predictions file: the one asked for, or by default the one that validates best.
+
+    Raises:
+        ValueError: for a name that no file has, naming those that there are.
+    """
+    if name and name not in predictions:
+        raise ValueError(f"no predictions are called {name!r}; there are {', '.join(predictions)}")
+    return name or best_method(predictions)
+
+
 def name_of(sidecar: Mapping[str, Any]) -> str:
     """Name a predictions file for people, such as "kNN on efficientnet_lite0 (split by photo)"."""
     return f"{sidecar['title']} on {sidecar['backbone']} (split by {sidecar['protocol']})"

@@ -94,8 +94,9 @@ def load(
 
     Args:
         name: a key of `NETWORKS`, "torchvision/<name>", or any timm name.
-        weights_from: "default" or "pretrained" (the network's own: bundled, fetched before, or downloaded by timm or
-            torchvision), "available" (its own if they are on this machine, else random ones), "random", or a file.
+        weights_from: "default" (the network's own: bundled, fetched before, or downloaded by timm or torchvision),
+            "available" (the same, but random ones for a network of weights.csv whose file is not on this machine),
+            "random", or a file.
         size: side of the input in pixels; None takes the network's own.
         warp: squeeze the photo into a square, as Caffe's tools do, or keep its aspect; None takes the network's own.
         num_classes: puts a fresh classifier of this width on it. None keeps the one of the weights; the paper's
@@ -139,13 +140,13 @@ def load(
 
 def _weight_file(name: str, weights_from: str | Path) -> Path | None:
     """Find the file of a network's weights; None for random ones, and for those that a library downloads."""
-    if weights_from in ("default", "pretrained"):
+    if weights_from == "default":
         return weights.require(name) if name in weights.known_files() else None
     if weights_from == "random":
         return None
     path = Path(weights_from)
     if not path.exists():
-        raise FileNotFoundError(f"no weight file {path}; give a file, 'default', 'pretrained' or 'random'")
+        raise FileNotFoundError(f"no weight file {path}; give a file, 'default', 'available' or 'random'")
     return path
 
 

@@ -42,6 +42,10 @@ class Run(NamedTuple):
         """Name the methods that learnt something."""
         return [name for name, (_, sidecar) in self.predictions.items() if sidecar["kind"] != "none"]
 
+    def choose(self, method: str | None) -> str:
+        """Return the method asked for, or by default the best; raise for one that the run does not have."""
+        return findings.choose_method(self.predictions, method or self.best)
+
     @property
     def answering(self) -> dict[str, tuple[pd.DataFrame, dict]]:
         """Return the predictions of the methods that can answer for new photos."""

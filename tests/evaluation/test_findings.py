@@ -31,6 +31,13 @@ def test_chance_is_never_the_best_and_the_paper_s_split_comes_first():
         findings.best_method({"chance": found["chance"]})
 
 
+def test_a_method_that_is_not_there_is_refused_naming_those_that_are():
+    files = {"a": (guesses(9, 9), told("svm")), "b": (guesses(5, 5), told("knn"))}
+    assert findings.choose_method(files) == findings.choose_method(files, "a") == "a"
+    with pytest.raises(ValueError, match=r"'a\.parquet'; there are a, b"):
+        findings.choose_method(files, "a.parquet")
+
+
 def test_what_learnt_nothing_is_never_the_best_and_other_splits_come_by_name():
     found = {"coin": (guesses(10, 10), told("coin", kind="none")), "b": (guesses(1, 1), told("svm", "seed b"))}
     found["a"] = guesses(5, 5), told("svm", "seed a")
