@@ -203,9 +203,10 @@ def _search(sample: pd.DataFrame, rows: np.ndarray, protocol: str, method: str, 
             scale = scaling(preprocess)
             X, X_val = scale.fit_transform(rows[train.index]), scale.transform(rows[val.index])
             table = classifier.search(X, train["city_id"].to_numpy(), X_val, val["city_id"].to_numpy())
+            table["settings"] = table[[*classifier.grid]].to_dict("records")
         else:
             table = _search_grid(method, preprocess, rows, train, val, seed)
-        settings = [{"preprocess": preprocess, **own} for own in table[[*classifier.grid]].to_dict("records")]
+        settings = [{"preprocess": preprocess, **own} for own in table["settings"]]
         tables.append(table.assign(preprocess=preprocess, settings=settings))
     return pd.concat(tables, ignore_index=True)
 
@@ -213,9 +214,11 @@ def _search(sample: pd.DataFrame, rows: np.ndarray, protocol: str, method: str, 
 def _search_grid(
     method: str, preprocess: str, rows: np.ndarray, train: pd.DataFrame, val: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """Fit a classifier once a setting of its grid: a table of settings and accuracy."""
+    """Fit a classifier once a setting of its grid: a table of settings, accuracy, and the settings as a dict too,
+    since a column turns 8 beside None into 8.0."""
     trials = []
     for settings in tqdm(ParameterGrid(CLASSIFIERS[method].grid), CLASSIFIERS[method].title, delay=5):
         model = _fit(build(method, {"preprocess": preprocess, **settings}, seed=seed), rows[train.index], train)
-        trials.append({**settings, "accuracy": _accuracy(model, rows[val.index], val["city_id"])})
+        accuracy = _accuracy(model, rows[val.index], val["city_id"])
+        trials.append({**settings, "accuracy": accuracy, "settings": settings})
     return pd.DataFrame(trials)

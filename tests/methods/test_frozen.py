@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 
 from geoutils import tables
@@ -119,6 +120,28 @@ def test_a_classifier_without_a_search_is_tuned_over_its_grid(sample, separable,
     assert (sidecar["title"], sidecar["settings"]["var_smoothing"]) == ("naive Bayes", 1e-9)
     predicted = table.loc[table["split"] == "test", "predicted"]
     assert predicted.tolist() == models[0].predict(X[test]).tolist()
+
+
+class Forest(RandomForestClassifier):
+    """Settings of mixed kinds, which a column of a table would turn into others."""
+
+    title, grid, scalings = "random forest", {"max_depth": (2, None), "max_features": ("sqrt", 0.5)}, ("raw",)
+
+
+def test_settings_of_mixed_kinds_come_through_and_the_seed_decides_what_is_random(
+    sample, separable, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(frozen.CLASSIFIERS, "forest", Forest)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        search = frozen.tune_and_predict(sample, separable, "photo", tmp_path / name, methods=["forest"], seed=seed)
+    assert [type(own["max_depth"]) for own in search["settings"]] == [int, int, type(None), type(None)]
+    a, b, c = (tables.read_scores(tmp_path / name, "forest-net-photo") for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+    table, sidecar = tables.read_predictions(tmp_path / "a")["forest-net-photo"]
+    again = frozen.fit(frozen.build("forest", sidecar["settings"], seed=1), sample, separable.rows, "photo")
+    rows = pd.Index(sample["photo_id"]).get_indexer(table["photo_id"])
+    np.testing.assert_allclose(frozen.score(again, separable.rows[rows]), a, rtol=1e-6)
 
 
 def test_a_classifier_may_ask_for_photos_answer_with_a_position_and_be_for_one_network(
