@@ -68,6 +68,7 @@ def tune_and_predict(
         setting, accuracy on validation photos, settings (all of them, as a dict), taken (whether this one was).
     """
     sample, searches = sample.reset_index(drop=True), []
+    methods = [methods] if isinstance(methods, str) else methods
     network = {name: features.key[name] for name in ("backbone", "weights")}
     for method in classifiers_for(network["backbone"]) if methods is None else methods:
         search = _search(sample, features.rows, protocol, method, seed)
