@@ -90,8 +90,9 @@ def describe_table1(table1: pd.DataFrame, name: str, *, cities: int, oracle: flo
     row = table1.set_index("name").loc[name]
     sentences = [
         f"Of {row['n_test']:,} test photos, {row['title']} on {row['backbone']} ({row['weights']} weights) puts "
-        f"{row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} to {row['ci_high']:.1%}), and has "
-        f"it among its first five for {row['top5']:.1%}. Guessing among {cities} cities is right for {1 / cities:.1%}."
+        f"{row['accuracy']:.1%} into the right city (95 % interval {row['ci_low']:.1%} to {row['ci_high']:.1%}), and "
+        f"has it among its first five for {row['top5']:.1%}. Guessing among {cities} cities is right for "
+        f"{1 / cities:.1%}."
     ]
     if oracle:
         sentences.append(
