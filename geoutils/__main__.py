@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "name the city of photos with a finished run's method")
     predict.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
     predict.add_argument("--run", type=Path, required=True, help="a finished run, such as runs/own")
-    predict.add_argument("--method", help="a name under RUN/predictions; default: what validated best")
+    predict.add_argument("--method", help="METHOD-NETWORK-SPLIT under RUN/predictions; default: what validated best")
     predict.add_argument("--out", type=Path, help="write a .csv or .html file instead of printing")
     predict.add_argument("--min-confidence", type=float, help="below it: none of these; default: set on validation")
     predict.add_argument("--allow-synthetic", action="store_true", help="take a method that learnt from drawings")

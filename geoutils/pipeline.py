@@ -125,7 +125,8 @@ def run(profile: Profile) -> Path:
     """Execute a profile's notebooks, export each as HTML, and write the report.
 
     A finished profile starts over; one that failed or was interrupted goes on at the notebook where it stopped,
-    unless the parameters, notebooks or package changed since.
+    unless the parameters, notebooks or package changed since. A profile without the notebook that a folder's run began
+    with adds to that run: what other notebooks wrote stays.
 
     Returns:
         The path of the report, index.html.
@@ -141,8 +142,12 @@ def run(profile: Profile) -> Path:
     for step in profile.steps:
         key = content_key([key, step.model_dump(), file_sha256(_source(step))])
         keys[step.name] = key
-    finished = {} if state.get("complete") else state.get("done", {})  # the keys of the steps that need not run again
-    if state and finished.get(profile.steps[0].name) != keys[profile.steps[0].name]:
+    earlier = state.get("done", {})  # keys of the steps that ran in this folder, in order
+    first = next(iter(earlier), None)
+    again = set(keys) if state.get("complete") else set()  # a finished profile starts over
+    finished = {name: key for name, key in earlier.items() if name not in again}
+    if first in keys and finished.get(first) != keys[first]:
+        finished = {}
         (profile.run_dir / "index.html").unlink(missing_ok=True)
         for folder in OUTPUT_FOLDERS:
             shutil.rmtree(profile.run_dir / folder, ignore_errors=True)
@@ -157,7 +162,7 @@ def run(profile: Profile) -> Path:
         finished[step.name] = keys[step.name]
         write_json(state_path, {"complete": False, "done": finished})
         print(f"{title}: {time.perf_counter() - start:.0f} s", flush=True)
-    page = write_report(profile.run_dir, [step.name for step in profile.steps])
+    page = write_report(profile.run_dir, sorted(finished))
     write_json(state_path, {"complete": True, "done": finished})
     return page
 

@@ -75,6 +75,18 @@ def test_finished_run_starts_over_without_the_figures_of_the_one_before(profile,
     assert (tmp_path / "run/features").exists()  # costly, and keyed by its content
 
 
+def test_a_profile_of_later_notebooks_adds_to_a_finished_run(profile, tmp_path):
+    pipeline.run(profile("02_b.fail=false"))
+    (tmp_path / "run/predictions").mkdir()
+    (tmp_path / "run/predictions/old.txt").touch()
+    (tmp_path / "later.yaml").write_text("name: later\nnotebooks: [{notebook: 02_b, parameters: {fail: false}}]\n")
+    pipeline.run(pipeline.read_profile(tmp_path / "later.yaml", run_dir=tmp_path / "run"))
+    assert (tmp_path / "run/predictions/old.txt").exists()
+    assert list(read_json(tmp_path / "run/state.json")["done"]) == ["01_a", "02_b"]
+    pipeline.run(profile("02_b.fail=false"))  # from the first notebook on it still starts over
+    assert not (tmp_path / "run/predictions/old.txt").exists()
+
+
 def test_photos_that_were_added_are_read(tmp_path):
     """A run that failed for want of photos must not go on after the notebook that reads them."""
     profile = pipeline.read_profile(ROOT / "profiles/own.yaml", settings=[f"01_photos.photos={tmp_path}"])

@@ -5,16 +5,17 @@ To add a classifier: a file here with an estimator of scikit-learn's form, and i
     title                   its name for people
     grid                    the values to try of its settings: {"k": (1, 5, 20)}; {} where there is nothing to choose
     fit(X, y)               or fit(X, y, photos): the training rows of the sample come with it
-    decision_function(X)    a score a class, (n, classes); or predict_proba(X)
+    decision_function(X)    a score a class, (n, classes); or predict_log_proba(X)
 
-and may have, as class attributes or methods, what `Scoring` shows with its defaults:
+and may have, as class attributes or methods (`estimators.Scoring` brings defaults):
 
     scalings                those of the features to try, of `estimators.SCALINGS`
     backbones               the networks whose features it is for
     search(X, y, X_val, y_val)    a faster way through the grid than one fit a setting: a table of settings and accuracy
     locate(X)               latitude and longitude of its guesses, (n, 2) degrees
 
-Where there are no validation photos its defaults serve. A parameter `random_state` gets the seed.
+Where there are no validation photos its defaults serve. A parameter `random_state` gets the seed. Without a `search`
+each setting is fitted once a scaling, network and split: keep the grid small.
 """
 
 import inspect
@@ -38,6 +39,7 @@ from geoutils.methods.svm import LinearSVM
 from geoutils.splits import hash_fractions
 from geoutils.tables import split_of, split_rows
 
+LEAST_LOG = np.log(1e-3)  # of a probability of 0, unless another one is less; a lower one would spoil the calibration
 CLASSIFIERS: dict[str, type[BaseEstimator]] = {
     "knn": KNN,
     "svm": LinearSVM,
@@ -130,7 +132,10 @@ def score(model: BaseEstimator, rows: np.ndarray) -> np.ndarray:
         rows: (n, width); the scaling may overwrite them.
     """
     if not hasattr(model, "decision_function"):
-        return np.log(model.predict_proba(rows).clip(min=1e-12))
+        with np.errstate(divide="ignore"):
+            scores = model.predict_log_proba(rows)
+        possible = np.isfinite(scores)  # what has no chance at all comes last
+        return np.where(possible, scores, min(scores[possible].min(), LEAST_LOG))
     scores = model.decision_function(rows)
     return scores if scores.ndim == 2 else np.column_stack([-scores, scores])  # scikit-learn's two classes
 
@@ -141,6 +146,7 @@ def accuracy_by_training_size(
     search: pd.Series,
     *,
     shares: Sequence[float] = (0.125, 0.25, 0.5, 1.0),
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Score a classifier, at the settings that were chosen for it, on growing shares of the training photos.
 
@@ -150,14 +156,16 @@ def accuracy_by_training_size(
         shares: of the training photos, first by hash, so that a larger share contains a smaller.
 
     Returns:
-        training_photos, accuracy on validation photos, method; one row a share.
+        training_photos, accuracy on validation photos, method; one row a share that holds two cities.
     """
     sample = sample.reset_index(drop=True)
     train, val = (split_rows(sample, search["protocol"], side) for side in ("train", "val"))
     order, points = hash_fractions(train["photo_id"], seed=0, purpose="growth"), []
     for share in shares:
         part = train[order < share]
-        model = _fit(build(search["method"], search["settings"]), features.rows[part.index], part)
+        if part["city_id"].nunique() < 2:
+            continue
+        model = _fit(build(search["method"], search["settings"], seed=seed), features.rows[part.index], part)
         points.append((len(part), _accuracy(model, features.rows[val.index], val["city_id"])))
     own = [f"{name} = {value}" for name, value in search["settings"].items() if name != "preprocess"]
     label = ", ".join([search["title"], search["settings"]["preprocess"], *own])

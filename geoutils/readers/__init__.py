@@ -7,7 +7,8 @@ record is in exactly one of the two tables of a `Reading`. An id is accepted onc
 of a file once a batch. Flickr's picture in place of a removed photo is recognised only as a copy of itself.
 
 To add a corpus: a file here with a function `read_NAME(path, *, image_root=None, check_images=True)` that returns what
-`checks.check_batches` gives for raw rows, and one line in `READERS`.
+`checks.check_batches` gives for raw rows, and its import and one line in `READERS`. Raw rows have the columns of a
+photo table (`tables.PHOTO_COLUMNS`), as found; paths start at `image_root`, and None means positions without images.
 """
 
 import inspect

@@ -31,7 +31,9 @@ def read_folder(folder: Path, *, check_images: bool = True) -> Iterator[Reading]
     images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     others = f"others: {sorted({Path(name).suffix for name in {*names} - {*images}})}"
     if not images:
-        raise FileNotFoundError(f"{folder}: expected {' '.join(IMAGE_SUFFIXES)}; found none; {others}")
+        raise FileNotFoundError(
+            f"{folder}: expected {' '.join(IMAGE_SUFFIXES)}; found none; {others}. Of a corpus name the reader"
+        )
     ledger_row(f"image files in {folder}", len(names), len(images), others)
     with ThreadPool() as pool:
         answers = pool.imap(_exif_row, [root / name for name in images], chunksize=16)

@@ -126,7 +126,7 @@ def show_photo(run: Run, method: str, photo: Path | str, file: str = "") -> None
         file: the path of a photo of one's own, shown in place of `photo`.
     """
     if method in run.refusals:
-        print(f"{run.refusals[method]}: here {', '.join(run.answering) or 'none'} can.")
+        print(f"{run.refusals[method]}. These can answer: {', '.join(run.answering) or 'none'}.")
         return
     path = file.strip() or photo
     predictor = _predictor(run.folder, method)

@@ -13,6 +13,7 @@ from geoutils.evaluation import accuracy
 from geoutils.features import Features
 from geoutils.methods import frozen
 from geoutils.methods.estimators import Scoring
+from geoutils.splits import hash_fractions
 
 
 @pytest.fixture
@@ -120,6 +121,27 @@ def test_a_classifier_without_a_search_is_tuned_over_its_grid(sample, separable,
     assert (sidecar["title"], sidecar["settings"]["var_smoothing"]) == ("naive Bayes", 1e-9)
     predicted = table.loc[table["split"] == "test", "predicted"]
     assert predicted.tolist() == models[0].predict(X[test]).tolist()
+
+
+def test_probabilities_keep_their_order_however_small_and_none_is_minus_infinity(rng):
+    y = np.arange(60) % 6
+    X = rng.normal(size=(60, 40)) + 5 * y[:, None]
+    bayes, forest = GaussianNB().fit(X, y), RandomForestClassifier(5, max_depth=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(frozen.score(bayes, X), bayes.predict_log_proba(X))
+    assert (bayes.predict_proba(X) < 1e-12).sum() > 60  # which a floor would tie
+    for model in (bayes, forest):
+        scores = frozen.score(model, X)
+        assert np.isfinite(scores).all()
+        assert (scores.argmax(axis=1) == model.predict_proba(X).argmax(axis=1)).all()
+
+
+def test_growth_leaves_out_a_share_of_one_city(sample, separable, tmp_path):
+    search = frozen.tune_and_predict(sample, separable, "photo", tmp_path, methods=["svm"])
+    train = sample[sample["split_photo"] == "train"]
+    order = hash_fractions(train["photo_id"], seed=0, purpose="growth").sort_values()
+    one = order.iloc[0] + 1e-9  # the first photo alone
+    grown = frozen.accuracy_by_training_size(sample, separable, search[search["taken"]].iloc[0], shares=(one, 1.0))
+    assert grown["training_photos"].tolist() == [len(train)]
 
 
 class Forest(RandomForestClassifier):

@@ -50,7 +50,7 @@ def test_grad_cam_falls_back_on_the_fine_tuned_network_that_validates_best():
 def test_a_method_that_cannot_answer_says_why_and_who_can(capsys):
     files = {"svm": (predicted([1], right=3), told("svm")), "odd": (predicted([1], right=1), told("odd"))}
     explore.show_photo(opened(**files)._replace(refusals={"odd": "odd can't answer"}), "odd", "photo.jpg")
-    assert capsys.readouterr().out == "odd can't answer: here svm can.\n"
+    assert capsys.readouterr().out == "odd can't answer. These can answer: svm.\n"
 
 
 def test_photos_to_choose_from_are_named_by_city_and_confidence_surest_first():
