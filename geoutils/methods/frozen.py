@@ -5,7 +5,7 @@ To add a classifier: a file here with an estimator of scikit-learn's form, and i
     title                   its name for people
     grid                    the values to try of its settings: {"k": (1, 5, 20)}; {} where there is nothing to choose
     fit(X, y)               or fit(X, y, photos): the training rows of the sample come with it
-    decision_function(X)    a score a class, (n, classes); or predict_log_proba(X)
+    decision_function(X)    a score a class, (n, classes); or predict_proba(X)
 
 and may have, as class attributes or methods (`estimators.Scoring` brings defaults):
 
@@ -132,8 +132,9 @@ def score(model: BaseEstimator, rows: np.ndarray) -> np.ndarray:
         rows: (n, width); the scaling may overwrite them.
     """
     if not hasattr(model, "decision_function"):
-        with np.errstate(divide="ignore"):
-            scores = model.predict_log_proba(rows)
+        with np.errstate(divide="ignore"):  # some have the logarithms too, and lose less by them
+            exact = hasattr(model, "predict_log_proba")
+            scores = model.predict_log_proba(rows) if exact else np.log(model.predict_proba(rows))
         possible = np.isfinite(scores)  # what has no chance at all comes last
         return np.where(possible, scores, min(scores[possible].min(), LEAST_LOG))
     scores = model.decision_function(rows)

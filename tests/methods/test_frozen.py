@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 
 from geoutils import tables
 from geoutils.evaluation import accuracy
@@ -129,7 +130,8 @@ def test_probabilities_keep_their_order_however_small_and_none_is_minus_infinity
     bayes, forest = GaussianNB().fit(X, y), RandomForestClassifier(5, max_depth=2, random_state=0).fit(X, y)
     np.testing.assert_array_equal(frozen.score(bayes, X), bayes.predict_log_proba(X))
     assert (bayes.predict_proba(X) < 1e-12).sum() > 60  # which a floor would tie
-    for model in (bayes, forest):
+    neighbours = KNeighborsClassifier(3).fit(X, y)  # which has no logarithms of its own
+    for model in (bayes, forest, neighbours):
         scores = frozen.score(model, X)
         assert np.isfinite(scores).all()
         assert (scores.argmax(axis=1) == model.predict_proba(X).argmax(axis=1)).all()
